@@ -1,0 +1,62 @@
+# What is done with this checkout. `make test` needs Go and make alone; `make help` lists the rest.
+
+GO        ?= go
+FUZZTIME  ?= 10s
+RACEFLAGS ?= -timeout 20m
+
+STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/triglot
+	$(GO) build -o bin/triglot ./cmd/triglot
+
+.PHONY: test
+test: unit e2e ## run every test
+
+.PHONY: unit
+unit: ## run the tests of the packages
+	$(GO) test -timeout 15m ./...
+
+# The end-to-end tests run a program that they build themselves, which the test cache knows nothing of: hence -count=1.
+.PHONY: e2e
+e2e: ## run the built program with the clients of the three protocols
+	cd e2e && $(GO) test -count=1 -timeout 25m ./...
+
+.PHONY: race
+race: ## run the tests of the packages under the race detector (needs a C compiler)
+	$(GO) test -race $(RACEFLAGS) ./cmd/... ./protocols/... ./resp/... ./grpcsvc/... ./zkcompat/... ./core/... ./raftlog/... ./storage/...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@GO="$(GO)" .ci/fuzz "$(FUZZTIME)"
+
+.PHONY: bench
+bench: ## run every benchmark once, to see that it runs
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
+
+.PHONY: lint
+lint: ## gofmt, vet and staticcheck, in both modules
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	cd e2e && $(GO) vet ./...
+	$(STATICCHECK) ./...
+	cd e2e && $(STATICCHECK) ./...
+
+.PHONY: generate
+generate: ## write the Go code of the command definition again (needs protoc)
+	GOBIN=$(CURDIR)/bin $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto
+	cd core/corepb && PATH="$(CURDIR)/bin:$$PATH" protoc -I . \
+		--go_out=. --go_opt=paths=source_relative \
+		--go-vtproto_out=. --go-vtproto_opt=paths=source_relative,features=marshal+unmarshal+unmarshal_unsafe+size \
+		command.proto
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"gopkg.in/yaml.v3"
+
+	"github.com/triglot/triglot/protocols"
+)
+
+// config is every setting of `triglot serve`, after flags, variables, file and defaults have been brought together.
+type config struct {
+	Name    string
+	DataDir string
+	File    string
+
+	ListenRESP    string
+	ListenEtcd    string
+	ListenZK      string
+	Listen        string
+	ListenPeer    string
+	ListenMetrics string
+
+	MaxRequestBytes  int64
+	MaxTxnOps        int
+	MaxConnections   int
+	HandshakeTimeout time.Duration
+	ZKMaxPacketBytes int64
+	ZKMinSession     time.Duration
+	ZKMaxSession     time.Duration
+	HistoryAge       time.Duration
+	HistoryBytes     int64
+	BlockCacheBytes  int64
+	MemtableBytes    int64
+	EngineWAL        bool
+	WatchRingEvents  int
+	WatchRingBytes   int64
+	LogLevel         string
+	LogFormat        string
+	PProf            bool
+}
+
+const (
+	groupMember    = "Member"
+	groupListeners = "Listeners (host:port; empty turns one off)"
+	groupLimits    = "Limits"
+	groupHistory   = "History and watches"
+	groupStorage   = "Storage"
+	groupInsight   = "Insight"
+)
+
+// settings is the table that flags, variables and the file are read by. Making it sets c to the defaults.
+func (c *config) settings() []setting {
+	return []setting{
+		{groupMember, "name", text(&c.Name, "default"), "name of this member"},
+		{groupMember, "data-dir", text(&c.DataDir, "triglot-data"), "directory for everything that is kept; one process at a time"},
+		{groupMember, "config", text(&c.File, ""), "YAML file with settings, by the names of these flags"},
+
+		{groupListeners, "listen-resp", address(&c.ListenRESP, "127.0.0.1:6379"), "Redis clients"},
+		{groupListeners, "listen-etcd", address(&c.ListenEtcd, "127.0.0.1:2379"), "etcd clients"},
+		{groupListeners, "listen-zk", address(&c.ListenZK, "127.0.0.1:2181"), "ZooKeeper clients"},
+		{groupListeners, "listen", address(&c.Listen, "127.0.0.1:7379"), "clients of any of the three: the protocol is recognised by its first bytes"},
+		{groupListeners, "listen-peer", address(&c.ListenPeer, "127.0.0.1:2380"), "other members; part of this member's identity"},
+		{groupListeners, "listen-metrics", address(&c.ListenMetrics, "127.0.0.1:7380"), "HTTP: /metrics, /health, /livez, /readyz"},
+
+		{groupLimits, "max-request-bytes", size(&c.MaxRequestBytes, 1572864, 1<<10), "largest request, and so the largest value"},
+		{groupLimits, "max-txn-ops", number(&c.MaxTxnOps, 128, 1), "most operations in one etcd transaction"},
+		{groupLimits, "max-connections", number(&c.MaxConnections, protocols.DefaultMaxConnections, 1), "most client connections, over all listeners"},
+		{groupLimits, "handshake-timeout", duration(&c.HandshakeTimeout, protocols.DefaultHandshakeTimeout, time.Millisecond), "time for a client of --listen to show its protocol"},
+		{groupLimits, "zk-max-packet-bytes", size(&c.ZKMaxPacketBytes, 1048575, 1<<10), "largest ZooKeeper packet (jute.maxbuffer)"},
+		{groupLimits, "zk-min-session-timeout", duration(&c.ZKMinSession, 4*time.Second, time.Millisecond), "shortest time-out that a ZooKeeper session can ask for"},
+		{groupLimits, "zk-max-session-timeout", duration(&c.ZKMaxSession, 40*time.Second, time.Millisecond), "longest time-out that a ZooKeeper session can ask for"},
+
+		{groupHistory, "history-age", duration(&c.HistoryAge, time.Hour, 0), "old revisions are kept this long; 0 for no bound by age"},
+		{groupHistory, "history-bytes", size(&c.HistoryBytes, 1<<30, 0), "old revisions are kept up to this size; 0 for no bound by size"},
+		{groupHistory, "watch-ring-events", number(&c.WatchRingEvents, 1<<16, 16), "newest events held in memory for watchers; slower ones read from disk"},
+		{groupHistory, "watch-ring-bytes", size(&c.WatchRingBytes, 64<<20, 1<<16), "memory for those events"},
+
+		{groupStorage, "block-cache-bytes", size(&c.BlockCacheBytes, 64<<20, 1<<20), "memory for blocks read from disk"},
+		{groupStorage, "memtable-bytes", size(&c.MemtableBytes, 32<<20, 1<<20), "memory for writes that are not flushed yet; the log keeps what is in it"},
+		{groupStorage, "engine-wal", toggle(&c.EngineWAL, false), "give the state engine a write-ahead log of its own, beside the raft log"},
+
+		{groupInsight, "log-level", choice(&c.LogLevel, "info", "debug", "info", "warn", "error"), "least severe lines that are logged"},
+		{groupInsight, "log-format", choice(&c.LogFormat, "text", "text", "json"), "form of log lines; json leaves the summary at start out"},
+		{groupInsight, "pprof", toggle(&c.PProf, false), "serve profiles under /debug/pprof/ of --listen-metrics"},
+	}
+}
+
+// register makes the table's flags.
+func (c *config) register(flags *pflag.FlagSet) {
+	flags.SortFlags = false
+	for _, s := range c.settings() {
+		flag := flags.VarPF(s.value, s.name, "", s.help)
+		if s.value.Type() == "bool" {
+			flag.NoOptDefVal = "true"
+		}
+	}
+}
+
+const variablePrefix = "TRIGLOT_"
+
+// variable is the environment variable of a setting: TRIGLOT_LISTEN_RESP of listen-resp.
+func variable(name string) string {
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// load fills in what no flag has set, from the variables and then from the file, and checks the whole. It answers the
+// TRIGLOT_ variables that name no setting: an orchestrator may have put them there, so they are told and not refused.
+func (c *config) load(flags *pflag.FlagSet, environ []string) (unknown []string, err error) {
+	env := map[string]string{}
+	for _, pair := range environ {
+		if name, value, _ := strings.Cut(pair, "="); strings.HasPrefix(name, variablePrefix) {
+			env[name] = value
+		}
+	}
+	settled := map[string]bool{}
+	flags.Visit(func(flag *pflag.Flag) { settled[flag.Name] = true })
+	flags.VisitAll(func(flag *pflag.Flag) {
+		name := variable(flag.Name)
+		value, given := env[name]
+		delete(env, name)
+		if !given || settled[flag.Name] || err != nil {
+			return
+		}
+		settled[flag.Name] = true
+		if problem := flag.Value.Set(value); problem != nil {
+			err = fmt.Errorf("environment variable %s: %q is not possible: %w", name, value, problem)
+		}
+	})
+	if err == nil && c.File != "" {
+		err = c.loadFile(flags, settled)
+	}
+	if err == nil {
+		err = c.check()
+	}
+	for name := range env {
+		unknown = append(unknown, name)
+	}
+	slices.Sort(unknown)
+	return unknown, err
+}
+
+// loadFile reads a flat YAML mapping of setting names to values.
+func (c *config) loadFile(flags *pflag.FlagSet, settled map[string]bool) error {
+	raw, err := os.ReadFile(c.File)
+	if err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(raw, &document); err != nil {
+		return fmt.Errorf("--config: %s: %w", c.File, err)
+	}
+	if len(document.Content) == 0 {
+		return nil // empty, or comments alone
+	}
+	mapping := document.Content[0]
+	if mapping.Kind != yaml.MappingNode {
+		return fmt.Errorf("--config: %s:%d: the file is a list of 'name: value' lines", c.File, mapping.Line)
+	}
+	seen := map[string]bool{}
+	for i := 0; i < len(mapping.Content); i += 2 {
+		key, value := mapping.Content[i], mapping.Content[i+1]
+		where := fmt.Sprintf("--config: %s:%d", c.File, key.Line)
+		flag := flags.Lookup(key.Value)
+		switch {
+		case flag == nil || key.Value == "help" || key.Value == "config":
+			return fmt.Errorf("%s: there is no setting %q; see 'triglot serve --help'", where, key.Value)
+		case seen[key.Value]:
+			return fmt.Errorf("%s: %s is set a second time", where, key.Value)
+		case value.Kind != yaml.ScalarNode:
+			return fmt.Errorf("%s: %s takes a single value", where, key.Value)
+		}
+		seen[key.Value] = true
+		if settled[key.Value] {
+			continue
+		}
+		text := value.Value
+		if value.Tag == "!!null" {
+			text = ""
+		}
+		if err := flag.Value.Set(text); err != nil {
+			return fmt.Errorf("%s: %s: %q is not possible: %w", where, key.Value, text, err)
+		}
+	}
+	return nil
+}
+
+// check looks at what single values cannot show.
+func (c *config) check() error {
+	switch {
+	case c.Name == "":
+		return errors.New("--name: a member needs a name")
+	case c.DataDir == "":
+		return errors.New("--data-dir: a member needs a directory")
+	case c.ListenRESP+c.ListenEtcd+c.ListenZK+c.Listen == "":
+		return errors.New("every client listener is turned off; set one of --listen-resp, --listen-etcd, --listen-zk, --listen")
+	case c.ZKMinSession > c.ZKMaxSession:
+		return fmt.Errorf("--zk-min-session-timeout (%s) is longer than --zk-max-session-timeout (%s)",
+			printDuration(c.ZKMinSession), printDuration(c.ZKMaxSession))
+	case c.PProf && c.ListenMetrics == "":
+		return errors.New("--pprof needs --listen-metrics, which is turned off")
+	}
+	taken := map[string]string{}
+	for _, l := range []struct{ flag, address string }{
+		{"listen-resp", c.ListenRESP}, {"listen-etcd", c.ListenEtcd}, {"listen-zk", c.ListenZK}, {"listen", c.Listen},
+		{"listen-peer", c.ListenPeer}, {"listen-metrics", c.ListenMetrics},
+	} {
+		if l.address == "" || strings.HasSuffix(l.address, ":0") { // the system picks a free port for each 0
+			continue
+		}
+		if other := taken[l.address]; other != "" {
+			return fmt.Errorf("--%s and --%s have the same address, %s", other, l.flag, l.address)
+		}
+		taken[l.address] = l.flag
+	}
+	return nil
+}
+
+// parseAddress accepts host:port with a numeric port, and nothing at all.
+func parseAddress(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", errors.New("it is host:port, like 127.0.0.1:6379, or empty")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", errors.New("its port is a number from 0 to 65535")
+	}
+	return s, nil
+}

@@ -1,0 +1,30 @@
+// Command triglot runs the server and explains itself: `triglot serve`, `triglot version`, `triglot help`.
+//
+// It knows flags, wiring and signals, and no protocol's semantics. Goroutines of its own: the signal watcher
+// (signals.go), one Serve per adapter (serve.go), the HTTP server of the metrics address (metrics.go) and the accept loop
+// of the peer address (peer.go). serve starts them all and waits for all but the signal watcher, which lives as long as
+// the process.
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is main with its surroundings as arguments. Every error ends here: one line on stderr and exit code 1.
+func run(args []string, stdout, stderr io.Writer) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	if err := root.Execute(); err != nil {
+		fmt.Fprintf(stderr, "triglot: %s\n", oneLine(err))
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/triglot/triglot/protocols"
+)
+
+// peerPort holds the address under which other members would find this one. A member that is alone has nothing to say
+// there, but the address is part of its identity, and a taken port is better found at the start than when the second
+// member joins.
+type peerPort struct {
+	listener *net.TCPListener
+	serving  sync.WaitGroup
+}
+
+func openPeerPort(address string, logger *slog.Logger) (*peerPort, error) {
+	listener, err := protocols.Bind("listen-peer", address)
+	if err != nil {
+		return nil, err
+	}
+	p := &peerPort{listener: listener}
+	p.serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil {
+				logger.LogAttrs(context.Background(), slog.LevelDebug, "peer address: cannot accept", slog.Any("error", err))
+				continue
+			}
+			logger.Debug("peer address: connection closed, this member is alone", "remote", conn.RemoteAddr().String())
+			conn.Close()
+		}
+	})
+	return p, nil
+}
+
+func (p *peerPort) addr() string { return p.listener.Addr().String() }
+
+func (p *peerPort) close() {
+	p.listener.Close()
+	p.serving.Wait()
+}

@@ -1,0 +1,173 @@
+package core
+
+import "github.com/triglot/triglot/storage"
+
+// record reads what a key holds, nil when there is nothing or its time is over. The value must not be modified.
+func (t *tx) record(space byte, key []byte) *storage.Record {
+	rec := t.stored(space, key)
+	if rec == nil || t.over(rec) {
+		return nil
+	}
+	return rec
+}
+
+// stored reads a record even when its time is over.
+func (t *tx) stored(space byte, key []byte) *storage.Record {
+	t.scratch = storage.CurrentKey(t.scratch[:0], space, key)
+	value, ok := t.r.Get(t.scratch)
+	if !ok {
+		return nil
+	}
+	rec, err := storage.DecodeRecord(value)
+	if err != nil {
+		storage.Fail(t.r, err)
+		return nil
+	}
+	return &rec
+}
+
+func (t *tx) over(rec *storage.Record) bool {
+	return rec.DeadlineMillis != 0 && rec.DeadlineMillis <= t.now
+}
+
+// load reads a record in order to change it. A key whose time is over is removed on the spot, as an event of its own, so
+// that watchers see its end before its new life.
+func (t *tx) load(space byte, key []byte) *storage.Record {
+	rec := t.stored(space, key)
+	if rec != nil && t.over(rec) {
+		t.change(space, key, rec, nil, "expired")
+		return nil
+	}
+	return rec
+}
+
+// change replaces what a key holds: before is what it holds now and after what it will hold, nil for nothing. This is
+// the one place that writes records, and with them all that is derived: counts, creation order, deadlines, lease
+// attachments, history, the node tree and the event. It sets after's ModRevision and, where the key is new, its
+// CreateRevision; Version and the rest are the caller's. verb is Redis' word for the change.
+func (t *tx) change(space byte, key []byte, before, after *storage.Record, verb string) {
+	revision := t.takeRevision()
+	state := t.b.State()
+	key = append([]byte(nil), key...)
+	if after != nil {
+		if after.CreateRevision == 0 {
+			after.CreateRevision = revision
+			after.CreateMillis = t.now
+		}
+		after.ModRevision = revision
+		after.ModMillis = t.now
+	}
+	t.writeCurrent(space, key, before, after)
+	if before == nil && after != nil {
+		state.Counts[space]++
+	}
+	if before != nil && after == nil {
+		state.Counts[space]--
+	}
+	if before != nil && before.Collection != 0 && (after == nil || after.Collection != before.Collection) {
+		t.b.DeleteRange(storage.CollectionBounds(before.Collection))
+	}
+
+	event := &storage.Event{Space: space, Key: key, Revision: revision, Sub: t.sub, Verb: verb}
+	t.sub++
+	wasBytes := before != nil && before.Kind == storage.KindBytes
+	isBytes := after != nil && after.Kind == storage.KindBytes
+	switch {
+	case isBytes:
+		event.Type, event.Record = storage.EventPut, *after
+	case wasBytes:
+		event.Type, event.Record.ModRevision = storage.EventDelete, revision
+	default:
+		event.Type = storage.EventTouch
+		if after != nil {
+			event.Record = *after
+		}
+	}
+	if wasBytes {
+		event.Prev = before // its value is the batch's own copy, or its caller's
+	}
+	if space == 0 && (isBytes || wasBytes) {
+		t.updateNodes(event, wasBytes, isBytes)
+		t.b.AppendEvent(event)
+	}
+	t.events = append(t.events, event)
+}
+
+// writeCurrent writes the record and the rows that find it: by creation, by deadline, by lease.
+func (t *tx) writeCurrent(space byte, key []byte, before, after *storage.Record) {
+	none := storage.Record{}
+	was, is := before, after
+	if was == nil {
+		was = &none
+	}
+	if is == nil {
+		is = &none
+		t.b.Delete(storage.CurrentKey(nil, space, key))
+	} else {
+		t.b.Set(storage.CurrentKey(nil, space, key), is.Append(nil))
+	}
+	if was.CreateRevision != is.CreateRevision {
+		if was.CreateRevision != 0 {
+			t.b.Delete(storage.ScanKey(nil, space, was.CreateRevision, key))
+		}
+		if is.CreateRevision != 0 {
+			t.b.Set(storage.ScanKey(nil, space, is.CreateRevision, key), nil)
+		}
+	}
+	if was.DeadlineMillis != is.DeadlineMillis {
+		if was.DeadlineMillis != 0 {
+			t.b.Delete(storage.DeadlineKey(nil, was.DeadlineMillis, space, key))
+		}
+		if is.DeadlineMillis != 0 {
+			t.setDeadline(is.DeadlineMillis, space, key)
+		}
+	}
+	if was.Lease != is.Lease {
+		if was.Lease != 0 {
+			t.b.Delete(storage.AttachmentKey(nil, was.Lease, space, key))
+		}
+		if is.Lease != 0 {
+			t.b.Set(storage.AttachmentKey(nil, is.Lease, space, key), nil)
+		}
+	}
+}
+
+// setDeadline enters a time at which a key is to be looked at.
+func (t *tx) setDeadline(millis int64, space byte, key []byte) {
+	t.b.Set(storage.DeadlineKey(nil, millis, space, key), nil)
+	if t.deadline == 0 || millis < t.deadline {
+		t.deadline = millis
+	}
+}
+
+// rewrite stores a record whose life or elements changed without its becoming another version: no mod revision, no
+// history, an event for Redis only.
+func (t *tx) rewrite(space byte, key []byte, before, after *storage.Record, verb string) {
+	revision := t.takeRevision()
+	key = append([]byte(nil), key...)
+	t.writeCurrent(space, key, before, after)
+	t.events = append(t.events, &storage.Event{
+		Type: storage.EventTouch, Space: space, Key: key, Revision: revision, Sub: t.sub, Record: *after, Verb: verb,
+	})
+	t.sub++
+}
+
+// succeed prepares the record that follows another under the same key: its next version when the kind stays, a first
+// version otherwise. Life and value are left to the caller.
+func succeed(before *storage.Record, kind storage.Kind) *storage.Record {
+	if before == nil || before.Kind != kind {
+		return &storage.Record{Kind: kind, Version: 1}
+	}
+	return &storage.Record{
+		Kind: kind, Container: before.Container, NodeTTLMillis: before.NodeTTLMillis,
+		CreateRevision: before.CreateRevision, CreateMillis: before.CreateMillis, Version: before.Version + 1,
+		Collection: before.Collection, Count: before.Count, Head: before.Head,
+	}
+}
+
+// keepLife gives a record the lease and deadline of the one before it.
+func keepLife(after, before *storage.Record) {
+	if before != nil {
+		after.Lease, after.DeadlineMillis = before.Lease, before.DeadlineMillis
+	}
+}

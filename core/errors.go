@@ -1,0 +1,115 @@
+package core
+
+import "fmt"
+
+// Code identifies what went wrong, whatever the words. Adapters translate codes into their protocol's errors.
+type Code uint8
+
+// The codes of errors that a command itself answers.
+const (
+	CodeWrongKind Code = iota + 1
+	CodeKeyNotFound
+	CodeNotInteger
+	CodeHashNotInteger
+	CodeNotFloat
+	CodeHashNotFloat
+	CodeOverflow
+	CodeNotFinite
+	CodeIndexOutOfRange
+	CodeTooLarge
+	CodeBadArguments
+	CodeLeaseNotFound
+	CodeLeaseExists
+	CodeSessionExpired
+	CodeNoNode
+	CodeNodeExists
+	CodeNotEmpty
+	CodeBadVersion
+	CodeNoChildrenForEphemerals
+	CodeCompacted
+	CodeFutureRevision
+
+	// The codes of errors about a command's fate.
+	CodeStopped     // the node is shutting down; the command was not accepted
+	CodeUnknownFate // the command may or may not take effect
+	CodeNoLeader    // nobody can order commands at present; the command was not accepted
+	CodeOverloaded  // too much is waiting; the command was not accepted
+)
+
+var codeTexts = [...]string{
+	CodeWrongKind:               "key holds a value of another kind",
+	CodeKeyNotFound:             "key not found",
+	CodeNotInteger:              "value is not an integer",
+	CodeHashNotInteger:          "hash value is not an integer",
+	CodeNotFloat:                "value is not a number",
+	CodeHashNotFloat:            "hash value is not a number",
+	CodeOverflow:                "integer overflow",
+	CodeNotFinite:               "result is not a finite number",
+	CodeIndexOutOfRange:         "index out of range",
+	CodeTooLarge:                "too large",
+	CodeBadArguments:            "bad arguments",
+	CodeLeaseNotFound:           "lease not found",
+	CodeLeaseExists:             "lease exists",
+	CodeSessionExpired:          "session expired",
+	CodeNoNode:                  "no such node",
+	CodeNodeExists:              "node exists",
+	CodeNotEmpty:                "node has children",
+	CodeBadVersion:              "version differs",
+	CodeNoChildrenForEphemerals: "ephemeral nodes have no children",
+	CodeCompacted:               "revision has been compacted",
+	CodeFutureRevision:          "revision is in the future",
+	CodeStopped:                 "node is stopped",
+	CodeUnknownFate:             "the command's outcome is unknown",
+	CodeNoLeader:                "no leader",
+	CodeOverloaded:              "too many commands are waiting",
+}
+
+// Error is an error of core. Two errors with one code are the same to errors.Is, whatever their details.
+type Error struct {
+	Code   Code
+	Detail string // for people; may be empty
+	Number int64  // CodeCompacted: the compacted revision; CodeTooLarge: the limit in bytes
+}
+
+// Error gives the code's text, followed by the detail.
+func (e *Error) Error() string {
+	if e.Detail == "" {
+		return codeTexts[e.Code]
+	}
+	return fmt.Sprintf("%s: %s", codeTexts[e.Code], e.Detail)
+}
+
+// Is reports whether the target is an Error of the same code.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code
+}
+
+// The errors, for errors.Is and for answers that need no detail.
+var (
+	ErrWrongKind               = &Error{Code: CodeWrongKind}
+	ErrKeyNotFound             = &Error{Code: CodeKeyNotFound}
+	ErrNotInteger              = &Error{Code: CodeNotInteger}
+	ErrHashNotInteger          = &Error{Code: CodeHashNotInteger}
+	ErrNotFloat                = &Error{Code: CodeNotFloat}
+	ErrHashNotFloat            = &Error{Code: CodeHashNotFloat}
+	ErrOverflow                = &Error{Code: CodeOverflow}
+	ErrNotFinite               = &Error{Code: CodeNotFinite}
+	ErrIndexOutOfRange         = &Error{Code: CodeIndexOutOfRange}
+	ErrTooLarge                = &Error{Code: CodeTooLarge}
+	ErrBadArguments            = &Error{Code: CodeBadArguments}
+	ErrLeaseNotFound           = &Error{Code: CodeLeaseNotFound}
+	ErrLeaseExists             = &Error{Code: CodeLeaseExists}
+	ErrSessionExpired          = &Error{Code: CodeSessionExpired}
+	ErrNoNode                  = &Error{Code: CodeNoNode}
+	ErrNodeExists              = &Error{Code: CodeNodeExists}
+	ErrNotEmpty                = &Error{Code: CodeNotEmpty}
+	ErrBadVersion              = &Error{Code: CodeBadVersion}
+	ErrNoChildrenForEphemerals = &Error{Code: CodeNoChildrenForEphemerals}
+	ErrCompacted               = &Error{Code: CodeCompacted}
+	ErrFutureRevision          = &Error{Code: CodeFutureRevision}
+	ErrStopped                 = &Error{Code: CodeStopped}
+	ErrUnknownFate             = &Error{Code: CodeUnknownFate}
+	ErrNoLeader                = &Error{Code: CodeNoLeader}
+	ErrOverloaded              = &Error{Code: CodeOverloaded}
+)

@@ -1,0 +1,167 @@
+package core
+
+import "github.com/triglot/triglot/storage"
+
+// eventLog is what the hub needs of storage: the stored events that the ring has dropped.
+type eventLog interface {
+	// pin gives the newest committed state, to be released soon. It holds everything that was published.
+	pin() eventView
+}
+
+// eventView is the log at one moment; compaction does not reach into it.
+type eventView interface {
+	// compacted is the revision below which events may be missing.
+	compacted() int64
+	// events calls visit with the stored events from a revision on, by revision and sub, until it returns false. The
+	// events and their bytes are the visitor's to keep and to fill in.
+	events(from int64, visit func(e *storage.Event) bool) error
+	// before gives what the key of a stored event held before it, nil for nothing.
+	before(e *storage.Event) (*storage.Record, error)
+	release()
+}
+
+// replayScanMax is how many events of the log one view is held for. A watch that matches few of them looks at the next
+// lot on a new view, so that a long way back does not pin old state for its whole length, and ends soon on Close.
+const replayScanMax = 4096
+
+// reading is what one look at what a watch is owed gave.
+type reading struct {
+	notice   Notice
+	position uint64 // where in the ring the next look begins
+	tail     uint64 // Lost speaks for the positions before it
+	next     int64  // stored events below this revision are dealt with
+	over     bool   // the watch cannot go on
+}
+
+func (r *reading) empty() bool {
+	n := &r.notice
+	return len(n.Events) == 0 && len(n.Nodes) == 0 && !n.Lost && n.Compacted == 0 && n.Err == nil
+}
+
+func (r *reading) count() int { return max(1, r.events()) }
+
+func (r *reading) events() int { return len(r.notice.Events) + len(r.notice.Nodes) }
+
+// full reports whether to stop at the end of a revision.
+func (r *reading) full(w *activeWatch, budget int) bool {
+	return r.events() >= budget || w.Once && r.events() > 0
+}
+
+// read looks at what a watch is owed until it has a budget of events: first in the log, as far as the ring has dropped
+// stored events, then in the ring. It holds no lock; a ring that moves under it is met as a slot that holds another
+// group, and the next look goes to the log for the rest.
+func (h *Hub) read(w *activeWatch, owed owedStretch, next int64, budget int) reading {
+	r := reading{position: owed.first, next: next}
+	span := h.ring.span.Load()
+	if r.position < span.tail {
+		r.tail = span.tail
+		r.notice.Lost = w.ringOnly && owed.ringOnly <= span.ringOnlyGone
+		// What matched in the ring begins with firstRevision; before it nothing did.
+		from, to := max(owed.firstRevision, next), min(owed.lastRevision, span.storedGone)
+		if w.fromLog && from <= to && !h.replay(w, from, to, budget, &r) {
+			return r
+		}
+		r.position = span.tail
+		if r.full(w, budget) {
+			return r
+		}
+	}
+	for r.position <= owed.last {
+		g := h.ring.at(r.position)
+		if g == nil {
+			return r
+		}
+		r.position++
+		if g.revision < owed.firstRevision {
+			continue
+		}
+		r.take(w, g.events)
+		if g.stored {
+			r.next = g.revision + 1
+		}
+		if r.full(w, budget) {
+			return r
+		}
+	}
+	return r
+}
+
+// take adds those of a group's events that the watch wants. Where they are all of the group and the first of the
+// reading, as they are for most, the group's own slice is handed out.
+func (r *reading) take(w *activeWatch, events []*storage.Event) {
+	if w.isNode() {
+		for _, e := range events {
+			r.notice.Nodes = w.appendNodes(r.notice.Nodes, e)
+		}
+		r.limitNodes(w)
+		return
+	}
+	wanted := 0
+	for wanted < len(events) && w.wants(events[wanted]) {
+		wanted++
+	}
+	switch {
+	case wanted == 0:
+	case r.notice.Events == nil:
+		r.notice.Events = events[:wanted:wanted]
+	default:
+		r.notice.Events = append(r.notice.Events, events[:wanted]...)
+	}
+	for _, e := range events[wanted:] {
+		if w.wants(e) {
+			r.notice.Events = append(r.notice.Events, e)
+		}
+	}
+}
+
+// limitNodes leaves a one-shot watch its one node event.
+func (r *reading) limitNodes(w *activeWatch) {
+	if w.Once && len(r.notice.Nodes) > 1 {
+		r.notice.Nodes = r.notice.Nodes[:1]
+	}
+}
+
+// replay adds what the watch wants of the log's revisions [from, to], and reports whether it came to their end.
+func (h *Hub) replay(w *activeWatch, from, to int64, budget int, r *reading) bool {
+	view := h.log.pin()
+	defer view.release()
+	if compacted := view.compacted(); from < compacted {
+		r.notice.Compacted, r.over = compacted, true
+		return false
+	}
+	r.next = to + 1
+	scanned, revision := 0, int64(0)
+	var failure error
+	err := view.events(from, func(e *storage.Event) bool {
+		if e.Revision > to {
+			return false
+		}
+		if e.Revision != revision {
+			if scanned >= replayScanMax || r.full(w, budget) {
+				r.next = e.Revision
+				return false
+			}
+			revision = e.Revision
+		}
+		scanned++
+		if w.isNode() {
+			r.notice.Nodes = w.appendNodes(r.notice.Nodes, e)
+			r.limitNodes(w)
+		} else if w.wants(e) {
+			if w.Prev {
+				e.Prev, failure = view.before(e)
+			}
+			r.notice.Events = append(r.notice.Events, e)
+		}
+		return failure == nil
+	})
+	if failure == nil {
+		failure = err
+	}
+	if failure != nil {
+		r.notice = Notice{Err: failure}
+		r.over = true
+		return false
+	}
+	return r.next > to
+}

@@ -1,0 +1,424 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/triglot/triglot/storage"
+)
+
+func TestWatchSeesExactlyItsRange(t *testing.T) {
+	cases := []struct {
+		name  string
+		watch Watch
+		want  []string
+	}{
+		{"one key", Watch{Key: []byte("b")}, []string{"1:b@4"}},
+		{"a prefix", Watch{Key: []byte("b"), End: []byte("c")}, []string{"1:b@4", "1:ba@5"}},
+		{"an interval", Watch{Key: []byte("ab"), End: []byte("ba")}, []string{"1:ab@3", "1:b@4"}},
+		{"from a key on", Watch{Key: []byte("ba"), End: []byte{0}}, []string{"1:ba@5", "1:\xff\xff@6"}},
+		{"everything", Watch{Key: []byte{0}, End: []byte{0}}, []string{"1:a@2", "1:ab@3", "1:b@4", "1:ba@5", "1:\xff\xff@6"}},
+		{"everything, the empty key too", Watch{End: []byte{0}}, []string{"1:a@2", "1:ab@3", "1:b@4", "1:ba@5", "1:\xff\xff@6"}},
+		{"the last prefix", Watch{Key: []byte("\xff"), End: []byte{0}}, []string{"1:\xff\xff@6"}},
+		{"an empty interval", Watch{Key: []byte("c"), End: []byte("b")}, nil},
+		{"any change", Watch{Match: MatchAny, Key: []byte("l")}, []string{"1:l@7"}},
+		{"a private space", Watch{Match: MatchAny, Space: 3, Key: []byte("b")}, []string{"1:b@8"}},
+		{"a channel", Watch{Match: MatchPublish, Key: []byte("b")}, []string{"1:b@8"}},
+	}
+	for _, c := range cases {
+		for _, when := range []string{"live", "from the ring", "from the log"} {
+			t.Run(c.name+" "+when, func(t *testing.T) {
+				options := HubOptions{}
+				if when == "from the log" {
+					options.EventsMax = 1
+				}
+				s := newHubStore(t, options)
+				f := s.hub.NewFeed()
+				if when == "live" {
+					mustAdd(t, f, 1, c.watch)
+				}
+				for _, key := range []string{"a", "ab", "b", "ba", "\xff\xff"} {
+					s.commit(put(key))
+				}
+				s.commit(push("l"))
+				s.commit(inSpace(3, put("b")))
+				s.commit(message("b", "hello"))
+				want := c.want
+				if when != "live" {
+					c.watch.From = 2
+					mustAdd(t, f, 1, c.watch)
+				}
+				if when == "from the log" && c.watch.Match != MatchKey {
+					want = []string{"1:lost"}
+					if c.watch.Match == MatchPublish {
+						want = append(want, c.want...) // the ring's one event
+					}
+				}
+				expect(t, drain(f), want...)
+				if f.Ready(); isReady(f) && drain(f) != nil {
+					t.Fatal("something twice")
+				}
+			})
+		}
+	}
+}
+
+func TestOneRevisionIsNeverSplit(t *testing.T) {
+	for _, eventsMax := range []int{100, 4} {
+		s := newHubStore(t, HubOptions{EventsMax: eventsMax})
+		f := s.hub.NewFeed()
+		mustAdd(t, f, 1, Watch{Key: []byte("k"), End: []byte("l")})
+		for range 5 {
+			s.commit(put("k1"), put("x"), put("k2"), put("k3"))
+		}
+		for revision := int64(2); revision <= 6; revision++ {
+			if !isReady(f) {
+				t.Fatal("not ready though more is due")
+			}
+			expect(t, f.Next(1), fmt.Sprintf("1:k1@%d", revision), fmt.Sprintf("1:k2@%d", revision),
+				fmt.Sprintf("1:k3@%d", revision))
+		}
+		expect(t, f.Next(1))
+	}
+}
+
+func TestNextSharesItsTurnsAmongWatches(t *testing.T) {
+	s := newHubStore(t, HubOptions{})
+	f := s.hub.NewFeed()
+	mustAdd(t, f, 1, Watch{Key: []byte("a")})
+	mustAdd(t, f, 2, Watch{Key: []byte("b")})
+	s.commit(put("a"))
+	s.commit(put("b"))
+	s.commit(put("a"))
+	expect(t, f.Next(1), "1:a@2")
+	expect(t, f.Next(1), "2:b@3")
+	expect(t, f.Next(1), "1:a@4")
+}
+
+func TestFutureWatchKeepsStillUntilItsRevision(t *testing.T) {
+	for _, options := range []HubOptions{{}, tinyRing} {
+		s := newHubStore(t, options)
+		f := s.hub.NewFeed()
+		mustAdd(t, f, 1, Watch{Match: MatchAny, Key: []byte("a"), From: 5})
+		for range 3 {
+			s.commit(put("a"))
+		}
+		s.commit(message("a", "not a change"))
+		expect(t, drain(f))
+		for range 8 {
+			s.commit(put("a"))
+		}
+		expect(t, drain(f), "1:a@5", "1:a@6", "1:a@7", "1:a@8", "1:a@9", "1:a@10", "1:a@11", "1:a@12")
+	}
+}
+
+func TestWatchFromTheNextRevisionSeesEventsThatTakeNone(t *testing.T) {
+	s := newHubStore(t, HubOptions{})
+	f := s.hub.NewFeed()
+	mustAdd(t, f, 1, Watch{Match: MatchPublish, Key: []byte("c"), From: s.revision + 1})
+	s.commit(message("c", "hello"))
+	expect(t, drain(f), "1:c@1")
+}
+
+func TestStartBeforeCompactionIsRefused(t *testing.T) {
+	s := newHubStore(t, tinyRing)
+	for range 10 {
+		s.commit(put("a"))
+	}
+	s.log.compact(7)
+	f := s.hub.NewFeed()
+	err := f.Add(1, Watch{Key: []byte("a"), From: 6})
+	var e *Error
+	if !errors.As(err, &e) || e.Code != CodeCompacted || e.Number != 7 {
+		t.Fatalf("got %v", err)
+	}
+	mustAdd(t, f, 1, Watch{Key: []byte("a"), From: 7})
+	expect(t, drain(f), "1:a@7", "1:a@8", "1:a@9", "1:a@10", "1:a@11")
+	if n := s.hub.Stats().Watches; n != 1 {
+		t.Fatalf("%d watches in the index", n)
+	}
+}
+
+func TestWatchThatFallsBehindCompactionEnds(t *testing.T) {
+	s := newHubStore(t, tinyRing)
+	f := s.hub.NewFeed()
+	mustAdd(t, f, 1, Watch{Key: []byte("a")})
+	mustAdd(t, f, 2, Watch{Key: []byte("quiet")})
+	for range 10 {
+		s.commit(put("a"))
+	}
+	s.log.compact(9)
+	expect(t, drain(f), "1:compacted@9")
+	if f.Remove(1) {
+		t.Fatal("the watch is still there")
+	}
+	// One that nothing happened to has missed nothing.
+	s.commit(put("quiet"))
+	expect(t, drain(f), "2:quiet@12")
+}
+
+func TestSlowWatchInTheRingOutlivesCompaction(t *testing.T) {
+	s := newHubStore(t, HubOptions{})
+	f := s.hub.NewFeed()
+	mustAdd(t, f, 1, Watch{Key: []byte("a")})
+	s.commit(put("a"))
+	s.commit(put("a"))
+	s.log.compact(3)
+	expect(t, drain(f), "1:a@2", "1:a@3")
+}
+
+func TestLostTellsOfEventsThatOnlyTheRingHeld(t *testing.T) {
+	s := newHubStore(t, tinyRing)
+	f := s.hub.NewFeed()
+	mustAdd(t, f, 1, Watch{Match: MatchAny, Key: []byte("a")})
+	mustAdd(t, f, 2, Watch{Match: MatchAny, Space: 1, Key: []byte("a")})
+	mustAdd(t, f, 3, Watch{Match: MatchPublish, Key: []byte("a")})
+	mustAdd(t, f, 4, Watch{Match: MatchAny, Key: []byte("b")})
+	mustAdd(t, f, 5, Watch{Match: MatchAny, Key: []byte("quiet")})
+	s.commit(push("a"))
+	s.commit(inSpace(1, put("a")))
+	s.commit(message("a", "one"))
+	s.commit(put("b"))
+	for range 4 {
+		s.commit(put("x"))
+	}
+	s.commit(inSpace(1, put("a")))
+	// The stored event is found in the log and so not lost; the private one after it is in the ring still.
+	expect(t, drain(f), "1:lost", "2:lost", "2:a@9", "3:lost", "4:b@4")
+
+	// In time nothing is lost.
+	s.commit(push("a"))
+	expect(t, drain(f), "1:a@10")
+}
+
+func TestLostIsSaidOnceOnALongWayBack(t *testing.T) {
+	s := newHubStore(t, tinyRing)
+	f := s.hub.NewFeed()
+	mustAdd(t, f, 1, Watch{Match: MatchAny, Key: []byte("a")})
+	s.commit(push("a"))
+	for range 9 {
+		s.commit(put("a"))
+	}
+	lost := 0
+	for n := f.Next(2); n != nil; n = f.Next(2) {
+		if n[0].Lost {
+			lost++
+		}
+	}
+	if lost != 1 {
+		t.Fatalf("lost was said %d times", lost)
+	}
+}
+
+func TestReplayedEventsCarryPrevOnRequest(t *testing.T) {
+	s := newHubStore(t, tinyRing)
+	s.commit(put("a"))
+	s.commit(remove("a"))
+	for range 5 {
+		s.commit(put("x"))
+	}
+	f := s.hub.NewFeed()
+	mustAdd(t, f, 1, Watch{Key: []byte("a"), From: 3, Prev: true})
+	mustAdd(t, f, 2, Watch{Key: []byte("a"), From: 3})
+	notices := drain(f)
+	expect(t, notices, "1:a@3", "2:a@3")
+	if p := notices[0].Events[0].Prev; p == nil || string(p.Value) != "v" {
+		t.Fatalf("prev is %v", p)
+	}
+	if notices[1].Events[0].Prev != nil {
+		t.Fatal("prev was looked up without need")
+	}
+}
+
+func TestUnreadableLogEndsTheWatch(t *testing.T) {
+	s := newHubStore(t, tinyRing)
+	f := s.hub.NewFeed()
+	mustAdd(t, f, 1, Watch{Key: []byte("a")})
+	for range 9 {
+		s.commit(put("a"))
+	}
+	s.log.fail = errors.New("disk on fire")
+	expect(t, drain(f), "1:disk on fire")
+	if n := s.hub.Stats().Watches; n != 0 {
+		t.Fatalf("%d watches left", n)
+	}
+}
+
+func TestProgressWaitsForEverythingToBeRead(t *testing.T) {
+	s := newHubStore(t, HubOptions{})
+	f := s.hub.NewFeed()
+	mustAdd(t, f, 1, Watch{Key: []byte("a")})
+	mustAdd(t, f, 2, Watch{Key: []byte("b")})
+	if got := f.Progress(); got != 1 {
+		t.Fatalf("progress %d at the start", got)
+	}
+	s.commit(put("a"))
+	s.commit(put("a"))
+	s.commit(put("x"))
+	if got := f.Progress(); got != 0 {
+		t.Fatalf("progress %d with events unread", got)
+	}
+	if f.Synced(1) || !f.Synced(2) || f.Synced(3) {
+		t.Fatal("synced")
+	}
+	f.Next(1)
+	if got := f.Progress(); got != 0 {
+		t.Fatalf("progress %d with one event unread", got)
+	}
+	drain(f)
+	if got := f.Progress(); got != 4 {
+		t.Fatalf("progress %d when all is read", got)
+	}
+	if !f.Synced(1) {
+		t.Fatal("not synced")
+	}
+	mustAdd(t, f, 3, Watch{Key: []byte("a"), From: 2})
+	if f.Synced(3) || f.Progress() != 0 {
+		t.Fatal("a watch of the past is synced at once")
+	}
+}
+
+func TestStepWithoutEventsMakesProgress(t *testing.T) {
+	s := newHubStore(t, HubOptions{})
+	f := s.hub.NewFeed()
+	s.hub.Publish(nil, 9)
+	if got := f.Progress(); got != 9 {
+		t.Fatalf("progress %d", got)
+	}
+}
+
+func TestOnceIsOverAfterItsNotice(t *testing.T) {
+	for _, options := range []HubOptions{{}, tinyRing} {
+		s := newHubStore(t, options)
+		f := s.hub.NewFeed()
+		mustAdd(t, f, 1, Watch{Key: []byte("k"), End: []byte("l"), Once: true})
+		for range 6 {
+			s.commit(put("k1"), put("k2"))
+		}
+		expect(t, drain(f), "1:k1@2", "1:k2@2")
+		if f.Remove(1) || s.hub.Stats().Watches != 0 {
+			t.Fatal("the watch is still there")
+		}
+		mustAdd(t, f, 1, Watch{Key: []byte("k1"), Once: true})
+	}
+}
+
+func TestRemovedWatchIsSilent(t *testing.T) {
+	s := newHubStore(t, HubOptions{})
+	f := s.hub.NewFeed()
+	mustAdd(t, f, 1, Watch{Key: []byte("a")})
+	if err := f.Add(1, Watch{Key: []byte("b")}); !errors.Is(err, ErrBadArguments) {
+		t.Fatalf("an id twice: %v", err)
+	}
+	s.commit(put("a"))
+	if !f.Remove(1) || f.Remove(1) {
+		t.Fatal("Remove")
+	}
+	s.commit(put("a"))
+	expect(t, drain(f))
+	mustAdd(t, f, 1, Watch{Key: []byte("a")})
+	s.commit(put("a"))
+	expect(t, drain(f), "1:a@4")
+}
+
+func TestBadWatchesAreRefused(t *testing.T) {
+	f := newHubStore(t, HubOptions{}).hub.NewFeed()
+	for _, w := range []Watch{
+		{Match: matches}, {Space: storage.Spaces}, {From: -1}, {Match: MatchNode, Key: []byte("a")},
+		{Match: MatchChildren, Key: []byte("/a/")}, {Match: MatchSubtree},
+	} {
+		if err := f.Add(1, w); !errors.Is(err, ErrBadArguments) {
+			t.Errorf("%+v: %v", w, err)
+		}
+	}
+}
+
+func TestCloseWakesOwnersAndEmptiesTheIndex(t *testing.T) {
+	s := newHubStore(t, HubOptions{})
+	closed, open := s.hub.NewFeed(), s.hub.NewFeed()
+	for i, f := range []*Feed{closed, open} {
+		mustAdd(t, f, int64(i), Watch{Key: []byte("a")})
+		mustAdd(t, f, 9, Watch{Key: []byte("a"), End: []byte("z")})
+		s.commit(put("a"))
+		drain(f)
+	}
+	closed.Close()
+	closed.Close()
+	if n := s.hub.Stats(); n.Watches != 2 || n.Feeds != 1 {
+		t.Fatalf("%+v", n)
+	}
+	s.commit(put("a"))
+	expect(t, drain(closed))
+	if err := closed.Add(5, Watch{}); !errors.Is(err, ErrStopped) {
+		t.Fatalf("Add on a closed feed: %v", err)
+	}
+	s.hub.Close()
+	for _, f := range []*Feed{closed, open, s.hub.NewFeed()} {
+		<-f.Ready()
+		<-f.Done()
+		expect(t, drain(f))
+		if f.Progress() != 0 {
+			t.Fatal("progress of a closed feed")
+		}
+	}
+	s.commit(put("a"))
+	if n := s.hub.Stats(); n.Watches != 0 || n.Feeds != 0 {
+		t.Fatalf("%+v", n)
+	}
+}
+
+func TestFeedThatNeverReadsHoldsNothing(t *testing.T) {
+	s := newHubStore(t, HubOptions{EventsMax: 64, BytesMax: 32 << 10})
+	f := s.hub.NewFeed()
+	mustAdd(t, f, 1, Watch{End: []byte{0}})
+	for i := range 10_000 {
+		s.commit(put(fmt.Sprint("k", i)))
+		s.log.compact(s.revision)
+		mustAdd(t, f, 2, Watch{End: []byte{0}, From: s.revision})
+		f.Remove(2)
+	}
+	stats := s.hub.Stats()
+	if stats.Events > 64 || stats.Bytes > 32<<10 || stats.Watches != 1 {
+		t.Fatalf("%+v", stats)
+	}
+	held := 0
+	for i := range s.hub.ring.slots {
+		if s.hub.ring.slots[i].Load() != nil {
+			held++
+		}
+	}
+	queued := 0
+	for w := f.queue.first; w != nil; w = w.nextDue {
+		queued++
+	}
+	if held != stats.Events || queued != 1 {
+		t.Fatalf("%d groups in slots, %d counted, %d watches queued", held, stats.Events, queued)
+	}
+}
+
+func TestStepBiggerThanTheRingIsReadFromTheLog(t *testing.T) {
+	s := newHubStore(t, HubOptions{EventsMax: 2})
+	f := s.hub.NewFeed()
+	mustAdd(t, f, 1, Watch{Key: []byte("k"), End: []byte("l")})
+	s.commit(put("a"))
+	s.commit(put("k1"), put("k2"), put("k3"))
+	if n := s.hub.Stats().Events; n != 0 {
+		t.Fatalf("%d events in the ring", n)
+	}
+	s.commit(put("k4"))
+	expect(t, drain(f), "1:k1@3", "1:k2@3", "1:k3@3", "1:k4@4")
+}
+
+func TestWatchInTheRingDoesNotTouchTheLog(t *testing.T) {
+	s := newHubStore(t, HubOptions{})
+	f := s.hub.NewFeed()
+	mustAdd(t, f, 1, Watch{Key: []byte("a")})
+	for range 100 {
+		s.commit(put("a"))
+	}
+	drain(f)
+	if n := s.log.pins(); n != 0 {
+		t.Fatalf("the log was pinned %d times", n)
+	}
+}

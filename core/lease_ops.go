@@ -1,0 +1,123 @@
+package core
+
+import (
+	"bytes"
+
+	"github.com/triglot/triglot/core/corepb"
+	"github.com/triglot/triglot/storage"
+)
+
+// leaseChange is a lease that was made, or, with no TTL, ended.
+type leaseChange struct{ id, ttlMillis int64 }
+
+func (t *tx) leaseExists(id int64) bool {
+	t.scratch = storage.LeaseKey(t.scratch[:0], id)
+	_, ok := t.r.Get(t.scratch)
+	return ok
+}
+
+func (t *tx) leaseGrant(op *corepb.LeaseGrant, out *Result) {
+	if op.Id == 0 || op.TtlMillis <= 0 {
+		out.Err = &Error{Code: CodeBadArguments, Detail: "a lease needs an id and a positive TTL"}
+		return
+	}
+	if t.leaseExists(op.Id) {
+		out.Err = ErrLeaseExists
+		return
+	}
+	lease := storage.Lease{ID: op.Id, TTLMillis: op.TtlMillis, GrantedMillis: t.now, Password: op.Password}
+	t.b.Set(storage.LeaseKey(nil, op.Id), lease.Append(nil))
+	t.leases = append(t.leases, leaseChange{id: op.Id, ttlMillis: op.TtlMillis})
+	out.OK = true
+}
+
+func (t *tx) leaseRevoke(op *corepb.LeaseRevoke, out *Result) {
+	if !t.leaseExists(op.Id) {
+		out.Err = ErrLeaseNotFound
+		return
+	}
+	for _, attached := range t.attachments(op.Id) {
+		if rec := t.stored(attached.space, attached.key); rec != nil && rec.Lease == op.Id {
+			t.change(attached.space, attached.key, rec, nil, "expired")
+			out.Int++
+		}
+	}
+	t.b.Delete(storage.LeaseKey(nil, op.Id))
+	t.leases = append(t.leases, leaseChange{id: op.Id})
+	out.OK = true
+}
+
+type attachment struct {
+	space byte
+	key   []byte
+}
+
+// attachments lists the keys of a lease, in key order.
+func (t *tx) attachments(lease int64) []attachment {
+	var attached []attachment
+	iter := t.r.Scan(storage.AttachmentBounds(lease))
+	defer iter.Close()
+	for iter.Next() {
+		_, space, key, _ := storage.SplitAttachment(iter.Key())
+		attached = append(attached, attachment{space, bytes.Clone(key)})
+	}
+	return attached
+}
+
+// publish leaves no state: the message rides the event stream at the store's present revision.
+func (t *tx) publish(op *corepb.Publish, out *Result) {
+	t.events = append(t.events, &storage.Event{
+		Type: storage.EventPublish, Key: op.Channel, Revision: t.b.State().Revision,
+		Record: storage.Record{Kind: storage.KindBytes, Value: op.Payload},
+	})
+	out.OK = true
+}
+
+func (t *tx) compact(op *corepb.Compact, out *Result) {
+	state := t.b.State()
+	switch {
+	case op.Revision > state.Revision:
+		out.Err = ErrFutureRevision
+	case op.Revision <= state.Compacted:
+		out.Err = &Error{Code: CodeCompacted, Number: state.Compacted}
+	default:
+		state.Compacted = op.Revision
+		out.OK = true
+	}
+}
+
+// reap removes what was due when it was proposed, unless its life was prolonged meanwhile, and clears the rows of the
+// deadline table that brought it up.
+func (t *tx) reap(op *corepb.Reap, out *Result) {
+	for _, due := range op.Due {
+		t.b.Delete(storage.DeadlineKey(nil, due.DeadlineMillis, byte(due.Space), due.Key))
+		if due.Space == idleSpace {
+			t.reapIdle(due.Key, out)
+			continue
+		}
+		rec := t.stored(byte(due.Space), due.Key)
+		switch {
+		case rec == nil:
+		case t.over(rec):
+			t.change(byte(due.Space), due.Key, rec, nil, "expired")
+			out.Int++
+		case rec.DeadlineMillis == due.DeadlineMillis:
+			// Proposed ahead of the stamp: keep its row.
+			t.setDeadline(due.DeadlineMillis, byte(due.Space), due.Key)
+		}
+	}
+}
+
+func (t *tx) reapIdle(path []byte, out *Result) {
+	tree := t.tree(path)
+	rec := t.stored(0, path)
+	if rec == nil || tree.IdleDeadlineMillis == 0 || tree.Children > 0 {
+		return
+	}
+	if tree.IdleDeadlineMillis > t.now {
+		t.setDeadline(tree.IdleDeadlineMillis, idleSpace, path)
+		return
+	}
+	t.change(0, path, rec, nil, "expired")
+	out.Int++
+}

@@ -1,0 +1,206 @@
+package core
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/triglot/triglot/core/corepb"
+	"github.com/triglot/triglot/storage"
+)
+
+func (t *tx) get(op *corepb.Get, out *Result) {
+	rec := t.record(byte(op.Space), op.Key)
+	if rec == nil {
+		return
+	}
+	if op.RequireKind != 0 && rec.Kind != storage.Kind(op.RequireKind) {
+		out.Err = ErrWrongKind
+		return
+	}
+	out.OK, out.Record = true, rec
+}
+
+// eachRecord calls visit with the living records of a range, of any kind, in key order, until it returns false. Key and
+// record are valid during the call only.
+func (t *tx) eachRecord(space byte, key, end []byte, visit func(key []byte, rec *storage.Record) bool) {
+	lower, upper := storage.CurrentRange(space, key, end)
+	iter := t.r.Scan(lower, upper)
+	defer iter.Close()
+	for iter.Next() {
+		rec, err := storage.DecodeRecord(iter.Value())
+		if err != nil {
+			storage.Fail(t.r, err)
+			return
+		}
+		if t.over(&rec) {
+			continue
+		}
+		_, name, _ := storage.SplitCurrent(iter.Key())
+		if !visit(name, &rec) {
+			return
+		}
+	}
+}
+
+// rangeKeys answers etcd's Range. Count is of the whole range whatever limit and filters say.
+func (t *tx) rangeKeys(op *corepb.Range, out *Result) {
+	sorted := op.SortOrder != corepb.Range_NONE && !(op.SortTarget == corepb.Range_KEY && op.SortOrder == corepb.Range_ASCEND)
+	collect := func(key []byte, rec *storage.Record) bool {
+		if rec.Kind != storage.KindBytes {
+			return true
+		}
+		out.Count++
+		if op.CountOnly || !inRevisions(op, rec) {
+			return true
+		}
+		if op.Limit > 0 && int64(len(out.Records)) >= op.Limit && !sorted {
+			out.More = true
+			return !op.SkipCount
+		}
+		out.Records = append(out.Records, KeyRecord{Key: bytes.Clone(key), Record: *rec})
+		found := &out.Records[len(out.Records)-1]
+		if op.KeysOnly && op.SortTarget != corepb.Range_BY_VALUE {
+			found.Value = nil
+		} else {
+			found.Value = bytes.Clone(rec.Value)
+		}
+		return true
+	}
+	if out.Err = t.visitRange(op, collect); out.Err != nil {
+		return
+	}
+	if sorted {
+		sortRecords(out.Records, op.SortTarget, op.SortOrder)
+		if op.Limit > 0 && int64(len(out.Records)) > op.Limit {
+			out.Records, out.More = out.Records[:op.Limit], true
+		}
+	}
+	if op.KeysOnly {
+		for i := range out.Records {
+			out.Records[i].Value = nil
+		}
+	}
+}
+
+// visitRange finds the records of a range, now or at an earlier revision.
+func (t *tx) visitRange(op *corepb.Range, visit func(key []byte, rec *storage.Record) bool) error {
+	if err := t.readable(op.Revision); err != nil {
+		return err
+	}
+	if op.Revision <= 0 || op.Revision == t.r.State().Revision {
+		if len(op.End) == 0 {
+			if rec := t.record(byte(op.Space), op.Key); rec != nil {
+				visit(op.Key, rec)
+			}
+			return nil
+		}
+		t.eachRecord(byte(op.Space), op.Key, op.End, visit)
+		return nil
+	}
+	if len(op.End) == 0 {
+		if rec, ok := t.r.RecordAt(op.Key, op.Revision); ok {
+			visit(op.Key, &rec)
+		}
+		return nil
+	}
+	lower, upper := storage.KeyRange(op.Key, op.End)
+	iter := t.r.ScanAt(lower, upper, op.Revision)
+	defer iter.Close()
+	for iter.Next() {
+		rec, ok := iter.Record()
+		if !ok || !visit(iter.Key(), &rec) {
+			break
+		}
+	}
+	return nil
+}
+
+// readable says whether the keyspace can be read as it was at a revision; 0 and below mean now.
+func (t *tx) readable(revision int64) error {
+	state := t.r.State()
+	switch {
+	case revision <= 0:
+		return nil
+	case revision > state.Revision:
+		return ErrFutureRevision
+	case revision < state.Compacted:
+		return &Error{Code: CodeCompacted, Number: state.Compacted}
+	}
+	return nil
+}
+
+func inRevisions(op *corepb.Range, rec *storage.Record) bool {
+	return (op.MinModRevision == 0 || rec.ModRevision >= op.MinModRevision) &&
+		(op.MaxModRevision == 0 || rec.ModRevision <= op.MaxModRevision) &&
+		(op.MinCreateRevision == 0 || rec.CreateRevision >= op.MinCreateRevision) &&
+		(op.MaxCreateRevision == 0 || rec.CreateRevision <= op.MaxCreateRevision)
+}
+
+func sortRecords(records []KeyRecord, target corepb.Range_SortTarget, order corepb.Range_SortOrder) {
+	slices.SortStableFunc(records, func(a, b KeyRecord) int {
+		var c int
+		switch target {
+		case corepb.Range_BY_VERSION:
+			c = cmp.Compare(a.Version, b.Version)
+		case corepb.Range_BY_CREATE:
+			c = cmp.Compare(a.CreateRevision, b.CreateRevision)
+		case corepb.Range_BY_MOD:
+			c = cmp.Compare(a.ModRevision, b.ModRevision)
+		case corepb.Range_BY_VALUE:
+			c = bytes.Compare(a.Value, b.Value)
+		default:
+			c = bytes.Compare(a.Key, b.Key)
+		}
+		if order == corepb.Range_DESCEND {
+			return -c
+		}
+		return c
+	})
+}
+
+// scanLimitDefault is how many keys a Scan without a limit looks at.
+const scanLimitDefault = 1000
+
+// scan lists keys in order of creation. A cursor is a create revision: the first that was not looked at.
+func (t *tx) scan(op *corepb.Scan, out *Result) {
+	space := byte(op.Space)
+	limit := op.Limit
+	if limit <= 0 {
+		limit = scanLimitDefault
+	}
+	iter := t.r.Scan(storage.ScanBounds(space, int64(op.Cursor)))
+	defer iter.Close()
+	var looked, previous int64
+	for iter.Next() {
+		_, created, key, _ := storage.SplitScan(iter.Key())
+		if looked >= limit && created != previous {
+			out.Cursor = uint64(created)
+			return
+		}
+		looked, previous = looked+1, created
+		if rec := t.record(space, key); rec != nil {
+			found := KeyRecord{Key: bytes.Clone(key), Record: *rec}
+			found.Value = nil
+			out.Records = append(out.Records, found)
+		}
+	}
+}
+
+// randomKey looks from a random point of the order of creation on, and from the start when there is nothing behind it.
+func (t *tx) randomKey(op *corepb.RandomKey, out *Result) {
+	space := byte(op.Space)
+	point := int64(op.Seed % uint64(t.r.State().Revision+1))
+	for _, from := range []int64{point, 0} {
+		iter := t.r.Scan(storage.ScanBounds(space, from))
+		for iter.Next() {
+			_, _, key, _ := storage.SplitScan(iter.Key())
+			if t.record(space, key) != nil {
+				out.OK, out.Key = true, bytes.Clone(key)
+				iter.Close()
+				return
+			}
+		}
+		iter.Close()
+	}
+}

@@ -1,0 +1,53 @@
+package core
+
+import "time"
+
+// Status tells how a node is.
+type Status struct {
+	Name         string
+	ClusterID    uint64
+	MemberID     uint64
+	Leader       uint64 // member id, 0 when there is none
+	Term         uint64
+	RaftIndex    uint64 // committed
+	AppliedIndex uint64
+	Revision     int64
+	Compacted    int64
+	Keys         int64 // in all spaces
+	DiskBytes    int64 // of the state on disk
+	LiveBytes    int64 // of it, an estimate of what is not garbage
+	HistoryBytes int64 // an estimate of superseded versions
+	StartedAt    time.Time
+}
+
+// Status is cheap enough to be asked for with every request.
+func (s *Store) Status() Status {
+	raft := s.log.Status()
+	metrics := s.db.Metrics()
+	status := Status{
+		Name: s.identity.Name, ClusterID: s.identity.Cluster, MemberID: s.identity.Member,
+		Leader: raft.Leader, Term: raft.Term, RaftIndex: raft.Commit, AppliedIndex: raft.Applied,
+		DiskBytes: metrics.DiskBytes, LiveBytes: metrics.LiveBytes, HistoryBytes: s.db.HistoryBytes(), StartedAt: s.started,
+	}
+	if view := s.views.get(); view != nil {
+		state := view.State()
+		status.Revision, status.Compacted, status.AppliedIndex = state.Revision, state.Compacted, state.AppliedIndex
+		for _, n := range state.Counts {
+			status.Keys += n
+		}
+		view.Release()
+	}
+	return status
+}
+
+// ClusterID and MemberID never change while the store is open.
+func (s *Store) ClusterID() uint64 { return s.identity.Cluster }
+
+// MemberID is this node's raft id.
+func (s *Store) MemberID() uint64 { return s.identity.Member }
+
+// Term is the raft term, for the header of every etcd answer.
+func (s *Store) Term() uint64 { return s.log.Status().Term }
+
+// Revision is the store's revision; watches have been given everything up to it.
+func (s *Store) Revision() int64 { return s.shown.Load() }

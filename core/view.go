@@ -1,0 +1,195 @@
+package core
+
+import (
+	"bytes"
+	"context"
+	"sync"
+
+	"github.com/triglot/triglot/core/corepb"
+	"github.com/triglot/triglot/storage"
+)
+
+// ReadLevel says how fresh a view has to be.
+type ReadLevel uint8
+
+const (
+	// Linearizable views show every command that was acknowledged, by any node, before the view was asked for.
+	Linearizable ReadLevel = iota
+	// Local views show what this node has applied.
+	Local
+)
+
+// View is the keyspace at one moment. It must be closed, and soon: it keeps old data on disk. It is for one goroutine.
+type View struct {
+	at *storage.View
+	tx tx
+}
+
+// View gives a view of the keyspace.
+func (s *Store) View(ctx context.Context, level ReadLevel) (*View, error) {
+	if level == Linearizable {
+		index, err := s.log.ReadIndex(ctx)
+		if err != nil {
+			return nil, s.unreadable(err)
+		}
+		if err := s.views.wait(ctx, s.done, index); err != nil {
+			return nil, err
+		}
+	}
+	at := s.views.get()
+	if at == nil {
+		return nil, ErrStopped
+	}
+	// A key whose time is over is not shown, even where no entry has been stamped since.
+	now := max(s.cfg.NowMillis(), at.State().StampMillis)
+	return &View{at: at, tx: tx{r: at, now: now}}, nil
+}
+
+func (s *Store) unreadable(err error) error {
+	select {
+	case <-s.done:
+		return ErrStopped
+	default:
+		return &Error{Code: CodeNoLeader, Detail: err.Error()}
+	}
+}
+
+// Close lets the view go.
+func (v *View) Close() { v.at.Release() }
+
+// Revision of the last change that the view shows.
+func (v *View) Revision() int64 { return v.at.State().Revision }
+
+// Compacted gives the oldest revision that can be read, 0 when all can.
+func (v *View) Compacted() int64 { return v.at.State().Compacted }
+
+// NowMillis is the time by which the view judges deadlines, in Unix milliseconds.
+func (v *View) NowMillis() int64 { return v.tx.now }
+
+// Count gives the number of keys of a space, of every kind.
+func (v *View) Count(space byte) int64 { return v.at.State().Counts[space] }
+
+// Err reports a failure of the storage beneath, after which the view's answers are worth nothing.
+func (v *View) Err() error { return v.at.Err() }
+
+// Get reads a key of any kind, nil when it is absent.
+func (v *View) Get(space byte, key []byte) *storage.Record { return v.tx.record(space, key) }
+
+// Do answers a command of reads alone, by the same code that answers it within the log.
+func (v *View) Do(txn *corepb.Txn) (*TxnResult, error) {
+	result := v.tx.run(txn)
+	if err := v.at.Err(); err != nil {
+		return nil, err
+	}
+	return result, nil
+}
+
+// Node reads a znode. An implicit one has no data.
+func (v *View) Node(path string) (data []byte, s Stat, ok bool) {
+	key := []byte(path)
+	rec, tree, ok := v.tx.nodeAt(key)
+	if !ok {
+		return nil, Stat{}, false
+	}
+	if rec != nil {
+		data = rec.Value
+	}
+	return data, nodeStat(key, rec, tree), true
+}
+
+// Stat reads a znode's metadata.
+func (v *View) Stat(path string) (Stat, bool) {
+	_, s, ok := v.Node(path)
+	return s, ok
+}
+
+// Children lists the names of a znode's children, in byte order.
+func (v *View) Children(path string) (names []string, s Stat, ok bool) {
+	key := []byte(path)
+	rec, tree, ok := v.tx.nodeAt(key)
+	if !ok {
+		return nil, Stat{}, false
+	}
+	names = make([]string, 0, tree.Children)
+	iter := v.at.Scan(storage.ChildBounds(key))
+	defer iter.Close()
+	for iter.Next() {
+		_, name, _ := storage.SplitChild(iter.Key(), nil)
+		names = append(names, string(name))
+	}
+	return names, nodeStat(key, rec, tree), true
+}
+
+// Lease reads a lease or session.
+func (v *View) Lease(id int64) (storage.Lease, bool) {
+	return v.at.Leases().Get(id)
+}
+
+// LeaseKeys lists the keys of the shared space that are attached to a lease, in key order.
+func (v *View) LeaseKeys(id int64) [][]byte {
+	var keys [][]byte
+	for _, attached := range v.tx.attachments(id) {
+		if attached.space == 0 && v.tx.record(0, attached.key) != nil {
+			keys = append(keys, bytes.Clone(attached.key))
+		}
+	}
+	return keys
+}
+
+// views holds the view that readers share, and those who wait for a later one.
+type views struct {
+	mu      sync.Mutex // guards the fields below
+	current *storage.View
+	next    chan struct{} // closed when current is replaced; made when somebody waits
+}
+
+// set replaces the current view, whose reference it takes over.
+func (v *views) set(view *storage.View) {
+	v.mu.Lock()
+	old, next := v.current, v.next
+	v.current, v.next = view, nil
+	v.mu.Unlock()
+	if old != nil {
+		old.Release()
+	}
+	if next != nil {
+		close(next)
+	}
+}
+
+// get takes a reference to the current view, nil when the store is closed.
+func (v *views) get() *storage.View {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.current == nil {
+		return nil
+	}
+	return v.current.Clone()
+}
+
+// wait returns when the current view shows the entry at index.
+func (v *views) wait(ctx context.Context, stopped <-chan struct{}, index uint64) error {
+	for {
+		v.mu.Lock()
+		if v.current == nil {
+			v.mu.Unlock()
+			return ErrStopped
+		}
+		if v.current.State().AppliedIndex >= index {
+			v.mu.Unlock()
+			return nil
+		}
+		if v.next == nil {
+			v.next = make(chan struct{})
+		}
+		next := v.next
+		v.mu.Unlock()
+		select {
+		case <-next:
+		case <-stopped:
+			return ErrStopped
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,275 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+	"github.com/redis/go-redis/v9"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+)
+
+// binary is the server under test, built once from the checkout.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "triglot-e2e")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "triglot")
+	build := exec.Command("go", "build", "-o", binary, "./cmd/triglot")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building the server: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// patience bounds every wait for an event: longer than anything takes that works at all.
+const patience = 60 * time.Second
+
+// server is a running triglot process on ports and in a directory of its own.
+type server struct {
+	t    testing.TB
+	dir  string
+	args []string
+
+	resp, etcd, zk, shared, metrics string // addresses
+
+	mu     sync.Mutex // guards output
+	output bytes.Buffer
+
+	process *exec.Cmd
+	exited  chan struct{} // closed when the process has ended
+	exit    error
+}
+
+// startServer runs a server and stops it with the test. Extra arguments follow those that name ports and directory.
+func startServer(t testing.TB, args ...string) *server {
+	t.Helper()
+	ports := freePorts(t, 6)
+	s := &server{
+		t: t, dir: t.TempDir(), args: args,
+		resp: ports[0], etcd: ports[1], zk: ports[2], shared: ports[3], metrics: ports[4],
+	}
+	s.args = append([]string{
+		"serve", "--data-dir", filepath.Join(s.dir, "data"), "--listen-resp", s.resp, "--listen-etcd", s.etcd,
+		"--listen-zk", s.zk, "--listen", s.shared, "--listen-metrics", s.metrics, "--listen-peer", ports[5],
+	}, args...)
+	s.start()
+	t.Cleanup(s.stop)
+	return s
+}
+
+// start runs the process and returns when it serves.
+func (s *server) start() {
+	s.t.Helper()
+	s.process = exec.Command(binary, s.args...)
+	s.process.Stdout, s.process.Stderr = s, s
+	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.process.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	s.exited = exited
+	go func(process *exec.Cmd) {
+		s.exit = process.Wait()
+		close(exited)
+	}(s.process)
+	deadline := time.Now().Add(patience)
+	for {
+		conn, err := net.DialTimeout("tcp", s.resp, time.Second)
+		if err == nil {
+			_, err = conn.Write([]byte("PING\r\n"))
+			reply := make([]byte, 7)
+			if err == nil {
+				_ = conn.SetReadDeadline(deadline)
+				_, err = conn.Read(reply)
+			}
+			conn.Close()
+			if err == nil {
+				return
+			}
+		}
+		select {
+		case <-exited:
+			s.t.Fatalf("the server ended while starting: %v\n%s", s.exit, s.log())
+		case <-time.After(5 * time.Millisecond): // nothing tells when a port opens
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the server did not start\n%s", s.log())
+		}
+	}
+}
+
+// kill ends the process at once, as kill -9 does.
+func (s *server) kill() {
+	_ = s.process.Process.Kill()
+	<-s.exited
+}
+
+// stop ends the process in an orderly way.
+func (s *server) stop() {
+	select {
+	case <-s.exited:
+		return
+	default:
+	}
+	_ = s.process.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.exited:
+		if s.exit != nil {
+			s.t.Errorf("the server ended with %v\n%s", s.exit, s.log())
+		}
+	case <-time.After(patience):
+		s.t.Errorf("the server did not end after SIGTERM\n%s", s.log())
+		s.kill()
+	}
+}
+
+// Write takes the process's output.
+func (s *server) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.output.Write(p)
+}
+
+func (s *server) log() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.output.String()
+}
+
+// freePorts finds loopback addresses that nobody listens on.
+func freePorts(t testing.TB, n int) []string {
+	t.Helper()
+	var addresses []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		addresses = append(addresses, l.Addr().String())
+	}
+	return addresses
+}
+
+// etcdClient connects with the etcd project's own client.
+func etcdClient(t testing.TB, address string) *clientv3.Client {
+	t.Helper()
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{address}, DialTimeout: patience, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// redisClient connects with go-redis.
+func redisClient(t testing.TB, address string) *redis.Client {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: address, MaxRetries: -1, ReadTimeout: patience})
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+type quietLogger struct{}
+
+func (quietLogger) Printf(string, ...any) {}
+
+// zkClient connects with go-zookeeper and returns once the session is there.
+func zkClient(t testing.TB, address string) *zk.Conn {
+	t.Helper()
+	c, _ := zkSession(t, address, 10*time.Second)
+	return c
+}
+
+func zkSession(t testing.TB, address string, timeout time.Duration) (*zk.Conn, <-chan zk.Event) {
+	t.Helper()
+	c, events, err := zk.Connect([]string{address}, timeout, zk.WithLogger(quietLogger{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	for {
+		select {
+		case event := <-events:
+			if event.State == zk.StateHasSession {
+				return c, events
+			}
+		case <-time.After(patience):
+			t.Fatal("no ZooKeeper session")
+		}
+	}
+}
+
+// open is the ACL of every node here.
+var open = zk.WorldACL(zk.PermAll)
+
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// must takes the value of a call that has to succeed.
+func must[T any](t testing.TB) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// await receives one value.
+func await[T any](t testing.TB, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v, ok := <-c:
+		if !ok {
+			t.Fatalf("%s: the channel closed", what)
+		}
+		return v
+	case <-time.After(patience):
+		t.Fatalf("%s: nothing came", what)
+		panic("unreachable")
+	}
+}
+
+// lookPath finds a program of a peer. Without it the test is skipped, unless the environment says that it must run.
+func lookPath(t testing.TB, names ...string) string {
+	t.Helper()
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	text := fmt.Sprintf("%s is not installed: this comparison is not made", strings.Join(names, " or "))
+	if os.Getenv("TRIGLOT_REAL_CLIENTS") != "" {
+		t.Fatal(text)
+	}
+	t.Skip(text)
+	panic("unreachable")
+}

@@ -1,0 +1,148 @@
+package grpcsvc
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/triglot/triglot/core"
+	"github.com/triglot/triglot/core/corepb"
+)
+
+// leaseService is etcdserverpb.Lease. Sessions of ZooKeeper clients are leases too, and are listed, kept alive and
+// revoked like any other.
+type leaseService struct {
+	pb.UnimplementedLeaseServer
+	*Server
+}
+
+// The bounds of a lease's time to live. etcd's least one is one and a half election timeouts, rounded up; clients pace
+// their keep-alives by what they are granted.
+const (
+	leaseSecondsMin = 2
+	leaseSecondsMax = 9_000_000_000
+)
+
+// wholeSeconds rounds up, since 0 would mean an ended lease to a client.
+func wholeSeconds(millis int64) int64 { return (millis + 999) / 1000 }
+
+// LeaseGrant makes a lease.
+func (s *leaseService) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
+	if r.TTL > leaseSecondsMax {
+		return nil, rpctypes.ErrGRPCLeaseTTLTooLarge
+	}
+	seconds := max(r.TTL, leaseSecondsMin)
+	for {
+		id := r.ID
+		if id == 0 {
+			id = s.store.NewLeaseID()
+		}
+		txn, op := command()
+		op.Op = &corepb.Op_LeaseGrant{LeaseGrant: &corepb.LeaseGrant{Id: id, TtlMillis: seconds * 1000}}
+		result, err := s.do(ctx, txn)
+		if r.ID == 0 && errors.Is(err, rpctypes.ErrGRPCLeaseExist) {
+			continue // the id we picked was taken
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &pb.LeaseGrantResponse{Header: s.header(result.Revision), ID: id, TTL: seconds}, nil
+	}
+}
+
+// LeaseRevoke ends a lease and removes its keys.
+func (s *leaseService) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
+	txn, op := command()
+	op.Op = &corepb.Op_LeaseRevoke{LeaseRevoke: &corepb.LeaseRevoke{Id: r.ID}}
+	result, err := s.do(ctx, txn)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.LeaseRevokeResponse{Header: s.header(result.Revision)}, nil
+}
+
+// LeaseKeepAlive renews leases, one answer for each request, in order.
+func (s *leaseService) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error {
+	ctx := stream.Context()
+	requests := receive(s.Server, stream)
+	for {
+		select {
+		case r := <-requests:
+			if r.err == io.EOF {
+				return nil
+			}
+			if r.err != nil {
+				return r.err
+			}
+			answer, err := s.keepAlive(ctx, r.request.ID)
+			if err != nil {
+				return err
+			}
+			if err := stream.Send(answer); err != nil {
+				return err
+			}
+		case <-s.lifetime.Done():
+			return rpctypes.ErrGRPCStopped
+		case <-ctx.Done():
+			return statusOf(ctx.Err())
+		}
+	}
+}
+
+// keepAlive renews one lease. One that is unknown is answered with a TTL of 0, not with an error.
+func (s *leaseService) keepAlive(ctx context.Context, id int64) (*pb.LeaseKeepAliveResponse, error) {
+	// The header comes first: a revision at which the lease has ended must not stand beside a renewal.
+	answer := &pb.LeaseKeepAliveResponse{Header: s.header(s.store.Revision()), ID: id}
+	ctx, cancel := s.limited(ctx)
+	defer cancel()
+	millis, err := s.store.KeepAlive(ctx, id)
+	if errors.Is(err, core.ErrLeaseNotFound) {
+		return answer, nil
+	}
+	if err != nil {
+		return nil, statusIn(ctx, err)
+	}
+	answer.TTL = wholeSeconds(millis)
+	return answer, nil
+}
+
+// LeaseTimeToLive tells what is left of a lease. One that is unknown has a TTL of -1.
+func (s *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	view, err := s.view(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	defer view.Close()
+	answer := &pb.LeaseTimeToLiveResponse{Header: s.header(view.Revision()), ID: r.ID, TTL: -1}
+	lease, granted := view.Lease(r.ID)
+	remaining, living := s.store.LeaseRemaining(r.ID)
+	if granted && living {
+		answer.TTL = max(remaining, 0) / 1000
+		answer.GrantedTTL = wholeSeconds(lease.TTLMillis)
+		if r.Keys {
+			answer.Keys = view.LeaseKeys(r.ID)
+		}
+	}
+	return answer, statusOf(view.Err())
+}
+
+// LeaseLeases lists all leases, soonest to end first.
+func (s *leaseService) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
+	view, err := s.view(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	defer view.Close()
+	leases := s.store.Leases()
+	answer := &pb.LeaseLeasesResponse{Header: s.header(view.Revision())}
+	backing := make([]pb.LeaseStatus, len(leases))
+	answer.Leases = make([]*pb.LeaseStatus, len(leases))
+	for i := range leases {
+		backing[i].ID = leases[i].ID
+		answer.Leases[i] = &backing[i]
+	}
+	return answer, nil
+}

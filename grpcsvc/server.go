@@ -1,0 +1,141 @@
+package grpcsvc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"net"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/triglot/triglot/core"
+)
+
+// etcd's own limits and intervals (Documentation "System limits", etcd --help), which clients are tuned to.
+const (
+	maxRequestBytesDefault  = 1536 * 1024
+	messageOverheadBytes    = 512 * 1024 // what gRPC accepts beyond maxRequestBytes, so that the refusal is worded by us
+	maxTxnOpsDefault        = 128
+	progressIntervalDefault = 10 * time.Minute
+	requestTimeoutDefault   = 7 * time.Second
+
+	clientPingMin     = 5 * time.Second
+	serverPing        = 2 * time.Hour
+	serverPingTimeout = 20 * time.Second
+)
+
+// Options says how the API presents itself and what it accepts. Zero values mean etcd's defaults.
+type Options struct {
+	Name       string   // of this member
+	PeerURLs   []string // of this member, as MemberList shows them
+	ClientURLs []string
+
+	MaxRequestBytes  int           // size of a marshalled request; 1.5 MiB
+	MaxTxnOps        int           // compares or operations in one branch of a Txn, nested ones included; 128
+	ProgressInterval time.Duration // between a quiet watcher's progress notifications; 10 min
+	RequestTimeout   time.Duration // after which a waiting request is answered "request timed out"; 7 s
+
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.MaxRequestBytes <= 0 {
+		o.MaxRequestBytes = maxRequestBytesDefault
+	}
+	if o.MaxTxnOps <= 0 {
+		o.MaxTxnOps = maxTxnOpsDefault
+	}
+	if o.ProgressInterval <= 0 {
+		o.ProgressInterval = progressIntervalDefault
+	}
+	if o.RequestTimeout <= 0 {
+		o.RequestTimeout = requestTimeoutDefault
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Server serves etcd's API from a store.
+type Server struct {
+	store *core.Store
+	opts  Options
+
+	clusterID, memberID uint64
+
+	grpc      *grpc.Server
+	health    *health.Server
+	lifetime  context.Context // ends when Shutdown begins, and the streams with it
+	end       context.CancelFunc
+	receivers sync.WaitGroup
+}
+
+// New makes a server. It owns no socket until Serve.
+func New(store *core.Store, opts Options) *Server {
+	opts = opts.withDefaults()
+	status := store.Status()
+	s := &Server{
+		store:     store,
+		opts:      opts,
+		clusterID: status.ClusterID,
+		memberID:  status.MemberID,
+		health:    health.NewServer(),
+	}
+	s.lifetime, s.end = context.WithCancel(context.Background())
+	s.grpc = grpc.NewServer(
+		grpc.MaxRecvMsgSize(opts.MaxRequestBytes+messageOverheadBytes),
+		grpc.MaxSendMsgSize(math.MaxInt32),
+		grpc.MaxConcurrentStreams(math.MaxUint32),
+		grpc.WaitForHandlers(true),   // the store may be closed when Shutdown has returned
+		grpc.NumStreamWorkers(256),
+		grpc.SharedWriteBuffer(true), // idle connections, of which watchers have many, then hold no buffer
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPingMin}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: serverPing, Timeout: serverPingTimeout}),
+	)
+	pb.RegisterKVServer(s.grpc, &kvService{Server: s})
+	pb.RegisterWatchServer(s.grpc, &watchService{Server: s})
+	pb.RegisterLeaseServer(s.grpc, &leaseService{Server: s})
+	pb.RegisterClusterServer(s.grpc, &clusterService{Server: s})
+	pb.RegisterMaintenanceServer(s.grpc, &maintenanceService{Server: s})
+	grpc_health_v1.RegisterHealthServer(s.grpc, &healthService{Server: s.health, lifetime: s.lifetime})
+	return s
+}
+
+// Serve answers the connections of a listener until Shutdown, and then returns nil. It may be called for several
+// listeners at once.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.grpc.Serve(l)
+	if errors.Is(err, grpc.ErrServerStopped) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown closes the listeners, ends watch and keep-alive streams with Unavailable "server stopped", and waits for the
+// requests that are running. When the context ends first the connections are cut, and its error is returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.health.Shutdown()
+	s.end()
+	stopped := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		s.receivers.Wait()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+		return nil
+	case <-ctx.Done():
+		s.grpc.Stop()
+		<-stopped
+		return ctx.Err()
+	}
+}

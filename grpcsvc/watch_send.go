@@ -1,0 +1,205 @@
+package grpcsvc
+
+import (
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/triglot/triglot/core"
+	"github.com/triglot/triglot/storage"
+)
+
+// Bounds of what is taken from the feed at a time, and of one message to a watcher that catches up. A revision's events
+// always stay together, so both may be exceeded by one revision.
+const (
+	eventsMax       = 1000
+	messageBytesMax = 1 << 20
+	eventBytesEach  = 64 // what an event takes beside its key and values, roughly
+)
+
+// deliver sends what the feed has, up to a bound. When there is no more, the stream is in step with the store, and
+// progress can be told.
+func (w *watchStream) deliver() error {
+	notices := w.feed.Next(eventsMax)
+	w.behind = len(notices) != 0
+	if !w.behind {
+		return w.tellProgress()
+	}
+	for i := range notices {
+		if err := w.send(&notices[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send tells one watcher what happened to it.
+func (w *watchStream) send(notice *core.Notice) error {
+	watcher := w.watchers[notice.ID]
+	switch {
+	case watcher == nil || watcher.compacted:
+		return nil
+	case notice.Err != nil:
+		return statusOf(notice.Err)
+	case notice.Compacted != 0:
+		watcher.compacted = true
+		return w.sendCompacted(watcher.id, notice.Compacted)
+	}
+	events := watcher.events(notice.Events)
+	for len(events) != 0 {
+		watcher.quiet = false
+		n := messageLength(events)
+		// The revision is the store's, which for a watcher that catches up is beyond that of its events.
+		revision := max(w.store.Revision(), events[n-1].Kv.ModRevision)
+		response := &pb.WatchResponse{Header: w.header(revision), WatchId: watcher.id, Events: events[:n]}
+		if err := w.sendEvents(watcher, response); err != nil {
+			return err
+		}
+		events = events[n:]
+	}
+	return nil
+}
+
+// messageLength says how many events make one message.
+func messageLength(events []*mvccpb.Event) int {
+	bytes := 0
+	for i, e := range events {
+		if bytes >= messageBytesMax && e.Kv.ModRevision != events[i-1].Kv.ModRevision {
+			return i
+		}
+		bytes += len(e.Kv.Key) + len(e.Kv.Value) + len(e.PrevKv.GetValue()) + eventBytesEach
+	}
+	return len(events)
+}
+
+// eventCell is one event as etcd's messages want it.
+type eventCell struct {
+	event mvccpb.Event
+	kv    mvccpb.KeyValue
+}
+
+// events words the events that the watcher's filters let through.
+func (w *watcher) events(happened []*storage.Event) []*mvccpb.Event {
+	cells := make([]eventCell, len(happened))
+	events := make([]*mvccpb.Event, 0, len(happened))
+	for _, e := range happened {
+		if !w.wants(e) {
+			continue
+		}
+		cell := &cells[len(events)]
+		cell.fill(e)
+		if w.prevKV && e.Prev != nil && e.Prev.Kind == storage.KindBytes {
+			cell.event.PrevKv = keyValue(e.Key, e.Prev)
+		}
+		events = append(events, &cell.event)
+	}
+	return events
+}
+
+// wants also keeps back what etcd knows nothing of, collections above all, should the feed ever give it.
+func (w *watcher) wants(e *storage.Event) bool {
+	switch e.Type {
+	case storage.EventPut:
+		return !w.noPut && e.Record.Kind == storage.KindBytes
+	case storage.EventDelete:
+		return !w.noDelete && (e.Prev == nil || e.Prev.Kind == storage.KindBytes)
+	}
+	return false
+}
+
+func (c *eventCell) fill(e *storage.Event) {
+	c.event.Kv = &c.kv
+	if e.Type == storage.EventDelete {
+		c.event.Type = mvccpb.Event_DELETE
+		c.kv.Key, c.kv.ModRevision = e.Key, e.Revision
+		return
+	}
+	fillKeyValue(&c.kv, e.Key, &e.Record)
+}
+
+// sendEvents sends a response; where the watcher asked for that, in fragments when it is larger than the largest
+// request. A fragment holds at least one event.
+func (w *watchStream) sendEvents(watcher *watcher, response *pb.WatchResponse) error {
+	bytesMax := w.opts.MaxRequestBytes + messageOverheadBytes
+	if !watcher.fragment || len(response.Events) < 2 || proto.Size(response) < bytesMax {
+		return w.stream.Send(response)
+	}
+	events := response.Events
+	for len(events) != 0 {
+		part := &pb.WatchResponse{Header: response.Header, WatchId: response.WatchId, Fragment: true}
+		n, bytes := 0, proto.Size(part)
+		for n < len(events) {
+			bytes += repeatedSize(events[n])
+			if n > 0 && bytes >= bytesMax {
+				break
+			}
+			n++
+		}
+		part.Events, events = events[:n], events[n:]
+		part.Fragment = len(events) != 0
+		if err := w.stream.Send(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repeatedSize is what an event takes within a response.
+func repeatedSize(e *mvccpb.Event) int {
+	const eventsField = 11 // of WatchResponse
+	return protowire.SizeTag(eventsField) + protowire.SizeBytes(proto.Size(e))
+}
+
+// tellProgress sends what is due to a stream whose every watcher has been sent all up to the feed's progress.
+func (w *watchStream) tellProgress() error {
+	if w.progressAsked == 0 && !w.tickDue {
+		return nil
+	}
+	revision := w.feed.Progress()
+	if revision == 0 { // something happened just now
+		w.behind = true
+		return nil
+	}
+	asked, tick := w.progressAsked, w.tickDue
+	w.progressAsked, w.tickDue = 0, false
+	if tick {
+		if err := w.notifyQuiet(revision); err != nil {
+			return err
+		}
+	}
+	for ; asked > 0 && w.listening(); asked-- {
+		answer := &pb.WatchResponse{Header: w.header(revision), WatchId: noWatcher}
+		if err := w.stream.Send(answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notifyQuiet tells the watchers that want it, and have been sent nothing for an interval, how far they are.
+func (w *watchStream) notifyQuiet(revision int64) error {
+	for _, watcher := range w.watchers {
+		if !watcher.progress || watcher.compacted {
+			continue
+		}
+		if watcher.quiet {
+			answer := &pb.WatchResponse{Header: w.header(revision), WatchId: watcher.id}
+			if err := w.stream.Send(answer); err != nil {
+				return err
+			}
+		}
+		watcher.quiet = true
+	}
+	return nil
+}
+
+// listening reports whether the stream has a watcher that still gets events.
+func (w *watchStream) listening() bool {
+	for _, watcher := range w.watchers {
+		if !watcher.compacted {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,35 @@
+package raftlog
+
+import (
+	"context"
+	"errors"
+)
+
+// Propose queues a proposal of this node and returns once it is queued; the outcome reaches the Machine. Proposals of
+// one goroutine keep their order. The payload is copied.
+//
+// The errors, ErrStopped, ErrTooLarge, ErrOverloaded or ctx's, all mean that the proposal was not queued. It never
+// waits, so ctx is only looked at.
+func (n *Node) Propose(ctx context.Context, seq uint64, payload []byte) error {
+	group := [1]Proposal{{Seq: seq, Payload: payload}}
+	return n.ProposeAll(ctx, group[:])
+}
+
+// ProposeAll queues a group: all of it or, with an error, nothing. In the log its proposals are in order with nobody
+// else's between them, though not always in one entry. A proposal whose Origin is zero is this node's.
+func (n *Node) ProposeAll(ctx context.Context, group []Proposal) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	wasEmpty, err := n.queue.add(n.origin, group)
+	if errors.Is(err, ErrStopped) {
+		return n.stopped()
+	}
+	if err != nil {
+		return err
+	}
+	if wasEmpty {
+		n.signal()
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package resp
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+var configSubs = []*command{
+	{
+		name: "get", arity: -3, flags: session | flagAdmin, since: "2.0.0", args: "parameter...",
+		summary: "Lists settings whose names match patterns.", run: runConfigGet,
+	}, {
+		name: "set", arity: -4, flags: session | flagAdmin, since: "2.0.0", args: "(parameter value)...",
+		summary: "Would change settings; they are chosen when the server starts.", run: runConfigSet,
+	}, {
+		name: "resetstat", arity: 2, flags: session | flagAdmin, since: "2.0.0", summary: "Sets the counters of INFO to zero.",
+		run: func(c *conn, _ *request) {
+			s := &c.srv.stats
+			s.connections.Store(0)
+			s.commands.Store(0)
+			s.errors.Store(0)
+			s.dropped.Store(0)
+			s.published.Store(0)
+			c.out.ok()
+		},
+	}, {
+		name: "rewrite", arity: 2, flags: session | flagAdmin, since: "2.8.0", summary: "Would write settings to a file.",
+		run: func(c *conn, _ *request) { c.out.err("ERR The server is running without a config file") },
+	}, {
+		name: "help", arity: 2, flags: always, since: "5.0.0", summary: "Lists the subcommands.", run: runHelp,
+	},
+}
+
+// settings are Redis' names for what is true of this server.
+func (s *Server) settings() [][2]string {
+	o := &s.opts
+	return [][2]string{
+		{"appendfsync", "always"},
+		{"appendonly", "yes"},
+		{"client-output-buffer-limit", "normal 0 0 0 slave 0 0 0 pubsub " + strconv.Itoa(o.MaxOutputBytes) + " 0 0"},
+		{"client-query-buffer-limit", strconv.Itoa(o.MaxQueryBytes)},
+		{"cluster-enabled", "no"},
+		{"databases", strconv.Itoa(databases)},
+		{"maxmemory", "0"},
+		{"maxmemory-policy", "noeviction"},
+		{"notify-keyspace-events", ""},
+		{"port", strconv.Itoa(s.port())},
+		{"proto-max-bulk-len", strconv.Itoa(o.MaxRequestBytes)},
+		{"save", ""},
+		{"timeout", "0"},
+	}
+}
+
+func runConfigGet(c *conn, q *request) {
+	var found [][2]string
+	for _, setting := range c.srv.settings() {
+		if slices.ContainsFunc(q.args[2:], func(pattern []byte) bool {
+			return globMatch([]byte(strings.ToLower(string(pattern))), []byte(setting[0]))
+		}) {
+			found = append(found, setting)
+		}
+	}
+	c.out.mapHead(len(found))
+	for _, setting := range found {
+		c.out.bulkString(setting[0])
+		c.out.bulkString(setting[1])
+	}
+}
+
+func runConfigSet(c *conn, q *request) {
+	if len(q.args)%2 != 0 {
+		c.out.err(errArity(q.cmd.fullName))
+		return
+	}
+	name := strings.ToLower(string(q.args[2]))
+	for _, setting := range c.srv.settings() {
+		if setting[0] == name {
+			c.out.err("ERR CONFIG SET failed (possibly related to argument '" + name + "') - can't set immutable config")
+			return
+		}
+	}
+	c.out.err("ERR Unknown option or number of arguments for CONFIG SET - '" + string(q.args[2]) + "'")
+}

@@ -1,0 +1,233 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// DB is one directory of state.
+type DB struct {
+	options Options
+	logger  *slog.Logger
+	pebble  *pebble.DB
+	lock    *pebble.Lock
+	failure failure
+
+	current atomic.Pointer[pinned] // what View returns
+	pins    sync.WaitGroup         // snapshots held by views, and by current
+	writes  sync.WaitGroup         // batches being applied
+	closed  atomic.Bool
+	stalls  atomic.Int64
+
+	flushed    chan struct{} // capacity 1: any number of flushes are one piece of news
+	flushEnd   chan struct{} // closed to stop the flush watcher
+	flushEnded chan struct{} // closed by the flush watcher
+
+	purge purger
+}
+
+// viewsWait is how long Close waits for views to be released.
+const viewsWait = 5 * time.Second
+
+// Open opens the database in a directory, making it if need be. Errors worth telling apart: ErrLocked, ErrNewerFormat,
+// ErrCorrupt.
+func Open(options Options) (*DB, error) {
+	options = options.withDefaults()
+	db := &DB{
+		options:    options,
+		logger:     options.Logger,
+		failure:    failure{happened: make(chan struct{})},
+		flushed:    make(chan struct{}, 1),
+		flushEnd:   make(chan struct{}),
+		flushEnded: make(chan struct{}),
+	}
+	lock, err := lockDir(options.FS, options.Dir)
+	if err != nil {
+		return nil, err
+	}
+	db.lock = lock
+	if err := db.open(); err != nil {
+		if !db.failure.parked.Load() {
+			_ = lock.Close()
+		}
+		return nil, err
+	}
+	go db.watchFlushes()
+	return db, nil
+}
+
+func (db *DB) open() error {
+	if err := checkFormat(db.options.FS, db.options.Dir); err != nil {
+		return err
+	}
+	if err := db.openEngine(); err != nil {
+		return fmt.Errorf("storage: opening %s: %w", db.options.Dir, err)
+	}
+	err := db.load()
+	if err == nil {
+		return nil
+	}
+	if current := db.current.Swap(nil); current != nil {
+		current.release()
+	}
+	return errors.Join(err, db.pebble.Close())
+}
+
+// openEngine opens Pebble on a goroutine of its own, which Pebble may park when it cannot go on.
+func (db *DB) openEngine() error {
+	done := make(chan error, 1)
+	go func() {
+		engine, err := pebble.Open(db.options.Dir, db.options.engine(db, db.lock))
+		db.pebble = engine
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-db.failure.happened:
+		return db.Err()
+	}
+}
+
+// load reads what is held in memory: the state, the leases, how far history was purged.
+func (db *DB) load() error {
+	leases, err := newLeases()
+	if err != nil {
+		return err
+	}
+	state, err := db.readState(&pebble.IterOptions{})
+	if err != nil {
+		return err
+	}
+	db.publish(state, leases)
+	if err := leases.load(db); err != nil {
+		return err
+	}
+	return db.purge.load(db)
+}
+
+// readState reads the state row: what an iterator with these options sees of it.
+func (db *DB) readState(options *pebble.IterOptions) (State, error) {
+	options.LowerBound, options.UpperBound = stateKey, prefixEnd(stateKey)
+	it, err := db.pebble.NewIter(options)
+	if err != nil {
+		return State{}, fmt.Errorf("storage: reading the state: %w", err)
+	}
+	state := initialState()
+	if it.First() {
+		value, valueErr := it.ValueAndErr()
+		if valueErr == nil {
+			state, valueErr = DecodeState(value)
+		}
+		err = valueErr
+	}
+	if err = errors.Join(err, it.Error(), it.Close()); err != nil {
+		return State{}, fmt.Errorf("storage: reading the state: %w", err)
+	}
+	return state, nil
+}
+
+// DurableApplied is the index of the last entry whose effects are known to survive a crash: those of everything up to it
+// have been flushed. The raft log may be truncated up to it, and no further.
+func (db *DB) DurableApplied() (uint64, error) {
+	open := db.View() // keeps the engine open
+	defer open.Release()
+	if err := open.Err(); err != nil {
+		return 0, err
+	}
+	state, err := db.readState(&pebble.IterOptions{OnlyReadGuaranteedDurable: true})
+	if err != nil {
+		return 0, err
+	}
+	// Asked after reading: a failed write may have been retried into a success that is none.
+	if err := db.Err(); err != nil {
+		return 0, err
+	}
+	return state.AppliedIndex, nil
+}
+
+// Flush writes the memtable out and waits until everything committed before is durable.
+func (db *DB) Flush() error {
+	open := db.View() // keeps the engine open
+	defer open.Release()
+	if err := open.Err(); err != nil {
+		return err
+	}
+	done, err := db.pebble.AsyncFlush()
+	if err != nil {
+		return fmt.Errorf("storage: flush: %w", err)
+	}
+	select {
+	case <-done:
+	case <-db.failure.happened:
+	}
+	return db.Err()
+}
+
+// watchFlushes calls OnFlush after flushes. It is a goroutine of its own because Pebble reports flushes under its locks.
+func (db *DB) watchFlushes() {
+	defer close(db.flushEnded)
+	for {
+		select {
+		case <-db.flushed:
+			if db.Err() == nil {
+				db.options.OnFlush()
+			}
+		case <-db.flushEnd:
+			return
+		}
+	}
+}
+
+// Close flushes, so that the next start has nothing to replay, and closes the directory. Commits and purges must have
+// ended; views should have been released. OnFlush is not called any more once Close has returned.
+func (db *DB) Close() error {
+	if db.closed.Swap(true) {
+		return ErrClosed
+	}
+	close(db.flushEnd)
+	<-db.flushEnded
+	if err := db.Err(); err != nil {
+		return db.abandon(err)
+	}
+	if err := db.Flush(); err != nil {
+		return db.abandon(err)
+	}
+	last := db.current.Load()
+	ended := &pinned{db: db, leases: last.leases, state: last.state}
+	ended.refs.Store(1)
+	db.current.Swap(ended).release()
+	if !db.viewsReleased() {
+		return fmt.Errorf("storage: closing %s: views are still held", db.options.Dir)
+	}
+	db.writes.Wait()
+	return errors.Join(db.pebble.Close(), db.lock.Close())
+}
+
+func (db *DB) viewsReleased() bool {
+	released := make(chan struct{})
+	go func() {
+		db.pins.Wait()
+		close(released)
+	}()
+	timer := time.NewTimer(viewsWait)
+	defer timer.Stop()
+	select {
+	case <-released:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// abandon leaves a failed database as it lies: the engine may hang in a stalled write or a parked goroutine, and whatever
+// it would still write cannot be trusted. The directory's lock goes with the process.
+func (db *DB) abandon(err error) error {
+	return fmt.Errorf("storage: closed after a failure: %w", err)
+}

@@ -1,0 +1,39 @@
+package storage
+
+import "encoding/binary"
+
+// Lease ties keys to the life of a client. With a password it is a ZooKeeper session.
+type Lease struct {
+	ID            int64
+	TTLMillis     int64
+	GrantedMillis int64  // stamp of the entry that granted it
+	Password      []byte // sessions only
+}
+
+// IsSession says whether the lease is a ZooKeeper session.
+func (l *Lease) IsSession() bool { return len(l.Password) > 0 }
+
+// Append appends the stored form. The id is in the table's key too; it is repeated so that a value stands alone.
+func (l *Lease) Append(dst []byte) []byte {
+	dst = appendSigned(dst, l.ID)
+	dst = binary.AppendUvarint(dst, uint64(l.TTLMillis))
+	dst = binary.AppendUvarint(dst, uint64(l.GrantedMillis))
+	return appendBytes(dst, l.Password)
+}
+
+// DecodeLease reads a stored lease; the password aliases b. Malformed input is ErrCorrupt.
+func DecodeLease(b []byte) (Lease, error) {
+	d := decoder{rest: b}
+	l := Lease{
+		ID:            d.signed(),
+		TTLMillis:     int64(d.uvarint()),
+		GrantedMillis: int64(d.uvarint()),
+	}
+	if p := d.bytes(); len(p) > 0 {
+		l.Password = p
+	}
+	if err := d.failure("lease"); err != nil {
+		return Lease{}, err
+	}
+	return l, nil
+}

@@ -1,0 +1,81 @@
+package storage
+
+import (
+	"log/slog"
+	"runtime"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Options say where and how a database is kept. Only Dir must be given.
+type Options struct {
+	Dir           string
+	FS            vfs.FS // the operating system's when nil; another one to inject crashes and errors
+	CacheBytes    int64  // block cache, 0 for 64 MiB
+	MemtableBytes int64  // one memtable, 0 for 32 MiB
+	EngineWAL     bool   // keep Pebble's own log too: slower, and needed for nothing; may be switched at any start
+	Logger        *slog.Logger
+	OnFlush       func() // called after memtable flushes, on a goroutine of the database; several may share a call
+}
+
+const (
+	defaultCacheBytes    = 64 << 20
+	defaultMemtableBytes = 32 << 20
+)
+
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = defaultCacheBytes
+	}
+	if o.MemtableBytes == 0 {
+		o.MemtableBytes = defaultMemtableBytes
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OnFlush == nil {
+		o.OnFlush = func() {}
+	}
+	return o
+}
+
+// engine gives Pebble's options.
+func (o Options) engine(db *DB, lock *pebble.Lock) *pebble.Options {
+	compactionsMax := max(1, min(runtime.GOMAXPROCS(0)/2, 4))
+	p := &pebble.Options{
+		FS:                 o.FS,
+		Lock:               lock,
+		FormatMajorVersion: engineFormat,
+		DisableWAL:         !o.EngineWAL,
+		Logger:             engineLogger{db},
+		EventListener:      db.listener(),
+		CacheSize:          o.CacheBytes,
+		MemTableSize:       uint64(o.MemtableBytes),
+		// Two may wait for their flush while a third is written. More would only defer the stall, at the price of
+		// memory and of a longer replay after a crash.
+		MemTableStopWritesThreshold: 3,
+		// Compact early, since each level of L0 costs every read, but stop writers only when hopelessly behind.
+		L0CompactionThreshold:      2,
+		L0StopWritesThreshold:      64,
+		FlushSplitBytes:            2 << 20,
+		CompactionConcurrencyRange: func() (int, int) { return 1, compactionsMax },
+	}
+	// Nine tenths of the data end up in the last level: there the better compression pays, above it the faster one.
+	compression := pebble.UniformDBCompressionSettings(sstable.FastestCompression)
+	compression.Name = "triglot"
+	compression.Levels[len(compression.Levels)-1] = sstable.BalancedCompression
+	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return compression })
+	for i := range p.Levels {
+		// Filters in the last level too: creating keys, and so asking for absent ones, is common here.
+		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		p.Levels[i].BlockSize = 8 << 10
+		p.Levels[i].IndexBlockSize = 64 << 10
+	}
+	return p
+}

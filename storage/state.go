@@ -1,0 +1,65 @@
+package storage
+
+import "encoding/binary"
+
+// Spaces is how many keyspaces there are: the shared one, 0, and the private ones.
+const Spaces = 16
+
+// State is where the state machine stands. It is one row of the meta table, written with every commit, so that whatever
+// Pebble holds after a crash knows which prefix of the log it is.
+type State struct {
+	AppliedIndex   uint64 // of the last entry applied
+	AppliedTerm    uint64
+	Revision       int64 // of the last change; 1 in an empty store, as in etcd
+	Compacted      int64 // revisions below it cannot be read any more, 0 for none
+	StampMillis    int64 // latest stamp of an entry
+	NextCollection uint64
+	Counts         [Spaces]int64 // keys of each space
+	HistoryBytes   int64         // bytes ever added to log and history; DB.HistoryBytes takes off what was purged
+}
+
+// initialState is the state of an empty store.
+func initialState() State { return State{Revision: 1, NextCollection: 1} }
+
+// stateLayout heads the stored form, so that a later layout can be told from this one.
+const stateLayout = 1
+
+// Append appends the stored form.
+func (s *State) Append(dst []byte) []byte {
+	dst = append(dst, stateLayout)
+	dst = binary.AppendUvarint(dst, s.AppliedIndex)
+	dst = binary.AppendUvarint(dst, s.AppliedTerm)
+	dst = binary.AppendUvarint(dst, uint64(s.Revision))
+	dst = binary.AppendUvarint(dst, uint64(s.Compacted))
+	dst = binary.AppendUvarint(dst, uint64(s.StampMillis))
+	dst = binary.AppendUvarint(dst, s.NextCollection)
+	dst = binary.AppendUvarint(dst, uint64(s.HistoryBytes))
+	for _, n := range s.Counts {
+		dst = binary.AppendUvarint(dst, uint64(n))
+	}
+	return dst
+}
+
+// DecodeState reads a stored State. Malformed input is ErrCorrupt.
+func DecodeState(b []byte) (State, error) {
+	d := decoder{rest: b}
+	if d.byte() != stateLayout {
+		d.bad = true
+	}
+	s := State{
+		AppliedIndex:   d.uvarint(),
+		AppliedTerm:    d.uvarint(),
+		Revision:       int64(d.uvarint()),
+		Compacted:      int64(d.uvarint()),
+		StampMillis:    int64(d.uvarint()),
+		NextCollection: d.uvarint(),
+		HistoryBytes:   int64(d.uvarint()),
+	}
+	for i := range s.Counts {
+		s.Counts[i] = int64(d.uvarint())
+	}
+	if err := d.failure("state"); err != nil {
+		return State{}, err
+	}
+	return s, nil
+}
