@@ -192,7 +192,7 @@ func (f *Feed) front() (w *activeWatch, owed owedStretch, next int64) {
 }
 
 // settle notes what was read, and reports whether there is a notice to give.
-func (f *Feed) settle(w *activeWatch, read *reading) bool {
+func (f *Feed) settle(w *activeWatch, read *watchReading) bool {
 	given := !read.empty()
 	over := read.over || w.Once && given
 	f.mu.Lock()

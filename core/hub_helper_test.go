@@ -16,6 +16,7 @@ type memoryLog struct {
 	floor  int64
 	pinned int
 	fail   error
+	during func() // called once, by the next reader
 }
 
 type memoryView struct {
@@ -45,6 +46,13 @@ func (l *memoryLog) compact(revision int64) {
 
 func (l *memoryLog) pin() eventView {
 	l.mu.Lock()
+	during := l.during
+	l.during = nil
+	l.mu.Unlock()
+	if during != nil {
+		during()
+	}
+	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pinned++
 	return &memoryView{log: l, stored: l.stored, floor: l.floor, fail: l.fail}
@@ -60,6 +68,9 @@ func (v *memoryView) compacted() int64 { return v.floor }
 func (v *memoryView) release()         {}
 
 func (v *memoryView) events(from int64, visit func(e *storage.Event) bool) error {
+	if v.fail != nil {
+		return v.fail
+	}
 	first := sort.Search(len(v.stored), func(i int) bool { return v.stored[i].Revision >= from })
 	for _, e := range v.stored[first:] {
 		c := *e
@@ -68,7 +79,7 @@ func (v *memoryView) events(from int64, visit func(e *storage.Event) bool) error
 			return nil
 		}
 	}
-	return v.fail
+	return nil
 }
 
 func (v *memoryView) before(e *storage.Event) (*storage.Record, error) {
@@ -113,50 +124,50 @@ func (s *hubStore) commit(events ...*storage.Event) int64 {
 	return s.revision
 }
 
-func put(key string) *storage.Event {
+func putEvent(key string) *storage.Event {
 	return &storage.Event{
 		Type: storage.EventPut, Key: []byte(key), Record: storage.Record{Kind: storage.KindBytes, Value: []byte("v")},
 	}
 }
 
-func remove(key string) *storage.Event {
+func deleteEvent(key string) *storage.Event {
 	return &storage.Event{
 		Type: storage.EventDelete, Key: []byte(key), Prev: &storage.Record{Kind: storage.KindBytes, Value: []byte("v")},
 	}
 }
 
-func push(key string) *storage.Event {
+func pushEvent(key string) *storage.Event {
 	return &storage.Event{
 		Type: storage.EventTouch, Key: []byte(key), Record: storage.Record{Kind: storage.KindList, Count: 1}, Verb: "lpush",
 	}
 }
 
-func message(channel, text string) *storage.Event {
+func messageEvent(channel, text string) *storage.Event {
 	return &storage.Event{
 		Type: storage.EventPublish, Key: []byte(channel),
 		Record: storage.Record{Kind: storage.KindBytes, Value: []byte(text)},
 	}
 }
 
-func inSpace(space byte, e *storage.Event) *storage.Event {
+func eventInSpace(space byte, e *storage.Event) *storage.Event {
 	e.Space = space
 	return e
 }
 
-func node(change storage.NodeChange, ancestors int32, e *storage.Event) *storage.Event {
+func asNode(change storage.NodeChange, ancestors int32, e *storage.Event) *storage.Event {
 	e.Node, e.Ancestors = change, ancestors
 	return e
 }
 
-func mustAdd(t testing.TB, f *Feed, id int64, w Watch) {
+func mustWatch(t testing.TB, f *Feed, id int64, w Watch) {
 	t.Helper()
 	if err := f.Add(id, w); err != nil {
 		t.Fatalf("Add(%d): %v", id, err)
 	}
 }
 
-// drain reads a feed to its end.
-func drain(f *Feed) []Notice {
+// drainFeed reads a feed to its end.
+func drainFeed(f *Feed) []Notice {
 	var all []Notice
 	for {
 		notices := f.Next(1 << 30)
@@ -167,8 +178,8 @@ func drain(f *Feed) []Notice {
 	}
 }
 
-// said writes notices down as text: "id:key@revision" for events.
-func said(notices []Notice) []string {
+// noticeTexts writes notices down as text: "id:key@revision" for events.
+func noticeTexts(notices []Notice) []string {
 	var out []string
 	for _, n := range notices {
 		if n.Lost {
@@ -184,25 +195,25 @@ func said(notices []Notice) []string {
 			out = append(out, fmt.Sprintf("%d:%s@%d", n.ID, e.Key, e.Revision))
 		}
 		for _, e := range n.Nodes {
-			out = append(out, fmt.Sprintf("%d:%s %s@%d", n.ID, changeNames[e.Change], e.Path, e.Revision))
+			out = append(out, fmt.Sprintf("%d:%s %s@%d", n.ID, nodeChangeNames[e.Change], e.Path, e.Revision))
 		}
 	}
 	return out
 }
 
-var changeNames = map[storage.NodeChange]string{
+var nodeChangeNames = map[storage.NodeChange]string{
 	storage.NodeCreated: "created", storage.NodeDeleted: "deleted", storage.NodeDataChanged: "data",
 	NodeChildrenChanged: "children",
 }
 
-func expect(t testing.TB, got []Notice, want ...string) {
+func expectNotices(t testing.TB, got []Notice, want ...string) {
 	t.Helper()
-	if text := said(got); fmt.Sprint(text) != fmt.Sprint(want) {
+	if text := noticeTexts(got); fmt.Sprint(text) != fmt.Sprint(want) {
 		t.Fatalf("got  %q\nwant %q", text, want)
 	}
 }
 
-func isReady(f *Feed) bool {
+func isFeedReady(f *Feed) bool {
 	select {
 	case <-f.Ready():
 		return true

@@ -36,26 +36,26 @@ type indexTrees struct {
 // watchStop is a name or interval at which watches stand.
 type watchStop struct {
 	mu    sync.Mutex // guards lists and the slots of the watches in them
-	lists [roles][]*activeWatch
+	lists [indexRoles][]*activeWatch
 	count int // of all lists; guarded by watchIndex.mu
 }
 
 // role says what a watch at a name is for.
-type role uint8
+type indexRole uint8
 
 const (
-	roleKey   role = iota // the key of that name
-	roleRange             // every key below: the prefix, or the interval
-	roleNode
-	roleChildren
-	roleSubtree
-	roles
+	indexKey   indexRole = iota // the key of that name
+	indexRange                  // every key below: the prefix, or the interval
+	indexNode
+	indexChildren
+	indexSubtree
+	indexRoles
 )
 
 // indexPlace is where a watch stands. stop and role are set before the watch enters and stay.
 type indexPlace struct {
 	stop *watchStop
-	role role
+	role indexRole
 	slot int // in the list of its role; guarded by stop.mu
 }
 
@@ -66,7 +66,7 @@ func (x *watchIndex) len() int { return int(x.count.Load()) }
 func (x *watchIndex) snapshot() *indexTrees { return x.trees.Load() }
 
 func (x *watchIndex) add(w *activeWatch) {
-	w.place.role = roleOf(w)
+	w.place.role = indexRoleOf(w)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	trees := *x.trees.Load()
@@ -132,10 +132,10 @@ func (s *watchStop) match(hits []*activeWatch, e *storage.Event, length int) []*
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if length == len(e.Key) {
-		hits = appendWanting(hits, s.lists[roleKey], e)
+		hits = appendWanting(hits, s.lists[indexKey], e)
 	}
-	hits = appendWanting(hits, s.lists[roleRange], e)
-	if e.Node == storage.NodeNone || len(s.lists[roleNode])+len(s.lists[roleChildren])+len(s.lists[roleSubtree]) == 0 {
+	hits = appendWanting(hits, s.lists[indexRange], e)
+	if e.Node == storage.NodeNone || len(s.lists[indexNode])+len(s.lists[indexChildren])+len(s.lists[indexSubtree]) == 0 {
 		return hits
 	}
 	level := levelOf(e.Key, length)
@@ -143,18 +143,18 @@ func (s *watchStop) match(hits []*activeWatch, e *storage.Event, length int) []*
 		return hits
 	}
 	if ownChange(e, level) != storage.NodeNone {
-		hits = append(hits, s.lists[roleNode]...)
+		hits = append(hits, s.lists[indexNode]...)
 	}
 	if childChange(e, level) != storage.NodeNone {
-		hits = append(hits, s.lists[roleChildren]...)
+		hits = append(hits, s.lists[indexChildren]...)
 	}
-	return append(hits, s.lists[roleSubtree]...)
+	return append(hits, s.lists[indexSubtree]...)
 }
 
 func (s *watchStop) matchAll(hits []*activeWatch, e *storage.Event) []*activeWatch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return appendWanting(hits, s.lists[roleRange], e)
+	return appendWanting(hits, s.lists[indexRange], e)
 }
 
 func appendWanting(hits, list []*activeWatch, e *storage.Event) []*activeWatch {
@@ -192,19 +192,19 @@ func (s *watchStop) remove(w *activeWatch) {
 	}
 }
 
-func roleOf(w *activeWatch) role {
+func indexRoleOf(w *activeWatch) indexRole {
 	switch w.Match {
 	case MatchNode:
-		return roleNode
+		return indexNode
 	case MatchChildren:
-		return roleChildren
+		return indexChildren
 	case MatchSubtree:
-		return roleSubtree
+		return indexSubtree
 	}
 	if w.shape == shapeKey {
-		return roleKey
+		return indexKey
 	}
-	return roleRange
+	return indexRange
 }
 
 func indexLabel(domain byte, name []byte) []byte {

@@ -34,15 +34,15 @@ func levelOf(key []byte, n int) int {
 	case n == len(key):
 		return 0
 	case n == 1:
-		return bytes.Count(key[1:], slash) + 1
+		return bytes.Count(key[1:], pathSlash) + 1
 	case key[n] == '/':
-		return bytes.Count(key[n:], slash)
+		return bytes.Count(key[n:], pathSlash)
 	default:
 		return -1
 	}
 }
 
-var slash = []byte{'/'}
+var pathSlash = []byte{'/'}
 
 // atLevel gives the path that is so many levels over key. There must be one.
 func atLevel(key []byte, level int) []byte {

@@ -24,8 +24,8 @@ type eventView interface {
 // lot on a new view, so that a long way back does not pin old state for its whole length, and ends soon on Close.
 const replayScanMax = 4096
 
-// reading is what one look at what a watch is owed gave.
-type reading struct {
+// watchReading is what one look at what a watch is owed gave.
+type watchReading struct {
 	notice   Notice
 	position uint64 // where in the ring the next look begins
 	tail     uint64 // Lost speaks for the positions before it
@@ -33,33 +33,35 @@ type reading struct {
 	over     bool   // the watch cannot go on
 }
 
-func (r *reading) empty() bool {
+func (r *watchReading) empty() bool {
 	n := &r.notice
 	return len(n.Events) == 0 && len(n.Nodes) == 0 && !n.Lost && n.Compacted == 0 && n.Err == nil
 }
 
-func (r *reading) count() int { return max(1, r.events()) }
+func (r *watchReading) count() int { return max(1, r.events()) }
 
-func (r *reading) events() int { return len(r.notice.Events) + len(r.notice.Nodes) }
+func (r *watchReading) events() int { return len(r.notice.Events) + len(r.notice.Nodes) }
 
 // full reports whether to stop at the end of a revision.
-func (r *reading) full(w *activeWatch, budget int) bool {
+func (r *watchReading) full(w *activeWatch, budget int) bool {
 	return r.events() >= budget || w.Once && r.events() > 0
 }
 
 // read looks at what a watch is owed until it has a budget of events: first in the log, as far as the ring has dropped
 // stored events, then in the ring. It holds no lock; a ring that moves under it is met as a slot that holds another
 // group, and the next look goes to the log for the rest.
-func (h *Hub) read(w *activeWatch, owed owedStretch, next int64, budget int) reading {
-	r := reading{position: owed.first, next: next}
+func (h *Hub) read(w *activeWatch, owed owedStretch, next int64, budget int) watchReading {
+	r := watchReading{position: owed.first, next: next}
 	span := h.ring.span.Load()
 	if r.position < span.tail {
 		r.tail = span.tail
 		r.notice.Lost = w.ringOnly && owed.ringOnly <= span.ringOnlyGone
 		// What matched in the ring begins with firstRevision; before it nothing did.
 		from, to := max(owed.firstRevision, next), min(owed.lastRevision, span.storedGone)
-		if w.fromLog && from <= to && !h.replay(w, from, to, budget, &r) {
-			return r
+		if w.fromLog && from <= to {
+			if r = h.replay(w, from, to, budget, r); r.over || r.next <= to {
+				return r
+			}
 		}
 		r.position = span.tail
 		if r.full(w, budget) {
@@ -76,6 +78,7 @@ func (h *Hub) read(w *activeWatch, owed owedStretch, next int64, budget int) rea
 			continue
 		}
 		r.take(w, g.events)
+		r.next = max(r.next, g.revision)
 		if g.stored {
 			r.next = g.revision + 1
 		}
@@ -88,7 +91,7 @@ func (h *Hub) read(w *activeWatch, owed owedStretch, next int64, budget int) rea
 
 // take adds those of a group's events that the watch wants. Where they are all of the group and the first of the
 // reading, as they are for most, the group's own slice is handed out.
-func (r *reading) take(w *activeWatch, events []*storage.Event) {
+func (r *watchReading) take(w *activeWatch, events []*storage.Event) {
 	if w.isNode() {
 		for _, e := range events {
 			r.notice.Nodes = w.appendNodes(r.notice.Nodes, e)
@@ -115,19 +118,21 @@ func (r *reading) take(w *activeWatch, events []*storage.Event) {
 }
 
 // limitNodes leaves a one-shot watch its one node event.
-func (r *reading) limitNodes(w *activeWatch) {
+func (r *watchReading) limitNodes(w *activeWatch) {
 	if w.Once && len(r.notice.Nodes) > 1 {
 		r.notice.Nodes = r.notice.Nodes[:1]
 	}
 }
 
-// replay adds what the watch wants of the log's revisions [from, to], and reports whether it came to their end.
-func (h *Hub) replay(w *activeWatch, from, to int64, budget int, r *reading) bool {
+// replay adds what the watch wants of the log's revisions [from, to] to a reading. It came to their end when the
+// reading's next is beyond to. (The reading travels by value: so only this path pays for having it on the heap.)
+func (h *Hub) replay(w *activeWatch, from, to int64, budget int, so watchReading) watchReading {
+	r := so
 	view := h.log.pin()
 	defer view.release()
 	if compacted := view.compacted(); from < compacted {
 		r.notice.Compacted, r.over = compacted, true
-		return false
+		return r
 	}
 	r.next = to + 1
 	scanned, revision := 0, int64(0)
@@ -159,9 +164,7 @@ func (h *Hub) replay(w *activeWatch, from, to int64, budget int, r *reading) boo
 		failure = err
 	}
 	if failure != nil {
-		r.notice = Notice{Err: failure}
-		r.over = true
-		return false
+		r.notice, r.over = Notice{Err: failure}, true
 	}
-	return r.next > to
+	return r
 }

@@ -9,6 +9,7 @@ import (
 )
 
 func TestWatchSeesExactlyItsRange(t *testing.T) {
+	all := []string{"1:a@2", "1:ab@3", "1:b@4", "1:ba@5", "1:\xff\xff@6"}
 	cases := []struct {
 		name  string
 		watch Watch
@@ -18,8 +19,8 @@ func TestWatchSeesExactlyItsRange(t *testing.T) {
 		{"a prefix", Watch{Key: []byte("b"), End: []byte("c")}, []string{"1:b@4", "1:ba@5"}},
 		{"an interval", Watch{Key: []byte("ab"), End: []byte("ba")}, []string{"1:ab@3", "1:b@4"}},
 		{"from a key on", Watch{Key: []byte("ba"), End: []byte{0}}, []string{"1:ba@5", "1:\xff\xff@6"}},
-		{"everything", Watch{Key: []byte{0}, End: []byte{0}}, []string{"1:a@2", "1:ab@3", "1:b@4", "1:ba@5", "1:\xff\xff@6"}},
-		{"everything, the empty key too", Watch{End: []byte{0}}, []string{"1:a@2", "1:ab@3", "1:b@4", "1:ba@5", "1:\xff\xff@6"}},
+		{"everything", Watch{Key: []byte{0}, End: []byte{0}}, all},
+		{"everything, with the empty key", Watch{End: []byte{0}}, all},
 		{"the last prefix", Watch{Key: []byte("\xff"), End: []byte{0}}, []string{"1:\xff\xff@6"}},
 		{"an empty interval", Watch{Key: []byte("c"), End: []byte("b")}, nil},
 		{"any change", Watch{Match: MatchAny, Key: []byte("l")}, []string{"1:l@7"}},
@@ -36,18 +37,18 @@ func TestWatchSeesExactlyItsRange(t *testing.T) {
 				s := newHubStore(t, options)
 				f := s.hub.NewFeed()
 				if when == "live" {
-					mustAdd(t, f, 1, c.watch)
+					mustWatch(t, f, 1, c.watch)
 				}
 				for _, key := range []string{"a", "ab", "b", "ba", "\xff\xff"} {
-					s.commit(put(key))
+					s.commit(putEvent(key))
 				}
-				s.commit(push("l"))
-				s.commit(inSpace(3, put("b")))
-				s.commit(message("b", "hello"))
+				s.commit(pushEvent("l"))
+				s.commit(eventInSpace(3, putEvent("b")))
+				s.commit(messageEvent("b", "hello"))
 				want := c.want
 				if when != "live" {
 					c.watch.From = 2
-					mustAdd(t, f, 1, c.watch)
+					mustWatch(t, f, 1, c.watch)
 				}
 				if when == "from the log" && c.watch.Match != MatchKey {
 					want = []string{"1:lost"}
@@ -55,8 +56,8 @@ func TestWatchSeesExactlyItsRange(t *testing.T) {
 						want = append(want, c.want...) // the ring's one event
 					}
 				}
-				expect(t, drain(f), want...)
-				if f.Ready(); isReady(f) && drain(f) != nil {
+				expectNotices(t, drainFeed(f), want...)
+				if isFeedReady(f) && drainFeed(f) != nil {
 					t.Fatal("something twice")
 				}
 			})
@@ -68,63 +69,63 @@ func TestOneRevisionIsNeverSplit(t *testing.T) {
 	for _, eventsMax := range []int{100, 4} {
 		s := newHubStore(t, HubOptions{EventsMax: eventsMax})
 		f := s.hub.NewFeed()
-		mustAdd(t, f, 1, Watch{Key: []byte("k"), End: []byte("l")})
+		mustWatch(t, f, 1, Watch{Key: []byte("k"), End: []byte("l")})
 		for range 5 {
-			s.commit(put("k1"), put("x"), put("k2"), put("k3"))
+			s.commit(putEvent("k1"), putEvent("x"), putEvent("k2"), putEvent("k3"))
 		}
 		for revision := int64(2); revision <= 6; revision++ {
-			if !isReady(f) {
+			if !isFeedReady(f) {
 				t.Fatal("not ready though more is due")
 			}
-			expect(t, f.Next(1), fmt.Sprintf("1:k1@%d", revision), fmt.Sprintf("1:k2@%d", revision),
+			expectNotices(t, f.Next(1), fmt.Sprintf("1:k1@%d", revision), fmt.Sprintf("1:k2@%d", revision),
 				fmt.Sprintf("1:k3@%d", revision))
 		}
-		expect(t, f.Next(1))
+		expectNotices(t, f.Next(1))
 	}
 }
 
 func TestNextSharesItsTurnsAmongWatches(t *testing.T) {
 	s := newHubStore(t, HubOptions{})
 	f := s.hub.NewFeed()
-	mustAdd(t, f, 1, Watch{Key: []byte("a")})
-	mustAdd(t, f, 2, Watch{Key: []byte("b")})
-	s.commit(put("a"))
-	s.commit(put("b"))
-	s.commit(put("a"))
-	expect(t, f.Next(1), "1:a@2")
-	expect(t, f.Next(1), "2:b@3")
-	expect(t, f.Next(1), "1:a@4")
+	mustWatch(t, f, 1, Watch{Key: []byte("a")})
+	mustWatch(t, f, 2, Watch{Key: []byte("b")})
+	s.commit(putEvent("a"))
+	s.commit(putEvent("b"))
+	s.commit(putEvent("a"))
+	expectNotices(t, f.Next(1), "1:a@2")
+	expectNotices(t, f.Next(1), "2:b@3")
+	expectNotices(t, f.Next(1), "1:a@4")
 }
 
 func TestFutureWatchKeepsStillUntilItsRevision(t *testing.T) {
 	for _, options := range []HubOptions{{}, tinyRing} {
 		s := newHubStore(t, options)
 		f := s.hub.NewFeed()
-		mustAdd(t, f, 1, Watch{Match: MatchAny, Key: []byte("a"), From: 5})
+		mustWatch(t, f, 1, Watch{Match: MatchAny, Key: []byte("a"), From: 5})
 		for range 3 {
-			s.commit(put("a"))
+			s.commit(putEvent("a"))
 		}
-		s.commit(message("a", "not a change"))
-		expect(t, drain(f))
+		s.commit(messageEvent("a", "not a change"))
+		expectNotices(t, drainFeed(f))
 		for range 8 {
-			s.commit(put("a"))
+			s.commit(putEvent("a"))
 		}
-		expect(t, drain(f), "1:a@5", "1:a@6", "1:a@7", "1:a@8", "1:a@9", "1:a@10", "1:a@11", "1:a@12")
+		expectNotices(t, drainFeed(f), "1:a@5", "1:a@6", "1:a@7", "1:a@8", "1:a@9", "1:a@10", "1:a@11", "1:a@12")
 	}
 }
 
 func TestWatchFromTheNextRevisionSeesEventsThatTakeNone(t *testing.T) {
 	s := newHubStore(t, HubOptions{})
 	f := s.hub.NewFeed()
-	mustAdd(t, f, 1, Watch{Match: MatchPublish, Key: []byte("c"), From: s.revision + 1})
-	s.commit(message("c", "hello"))
-	expect(t, drain(f), "1:c@1")
+	mustWatch(t, f, 1, Watch{Match: MatchPublish, Key: []byte("c"), From: s.revision + 1})
+	s.commit(messageEvent("c", "hello"))
+	expectNotices(t, drainFeed(f), "1:c@1")
 }
 
 func TestStartBeforeCompactionIsRefused(t *testing.T) {
 	s := newHubStore(t, tinyRing)
 	for range 10 {
-		s.commit(put("a"))
+		s.commit(putEvent("a"))
 	}
 	s.log.compact(7)
 	f := s.hub.NewFeed()
@@ -133,8 +134,8 @@ func TestStartBeforeCompactionIsRefused(t *testing.T) {
 	if !errors.As(err, &e) || e.Code != CodeCompacted || e.Number != 7 {
 		t.Fatalf("got %v", err)
 	}
-	mustAdd(t, f, 1, Watch{Key: []byte("a"), From: 7})
-	expect(t, drain(f), "1:a@7", "1:a@8", "1:a@9", "1:a@10", "1:a@11")
+	mustWatch(t, f, 1, Watch{Key: []byte("a"), From: 7})
+	expectNotices(t, drainFeed(f), "1:a@7", "1:a@8", "1:a@9", "1:a@10", "1:a@11")
 	if n := s.hub.Stats().Watches; n != 1 {
 		t.Fatalf("%d watches in the index", n)
 	}
@@ -143,62 +144,62 @@ func TestStartBeforeCompactionIsRefused(t *testing.T) {
 func TestWatchThatFallsBehindCompactionEnds(t *testing.T) {
 	s := newHubStore(t, tinyRing)
 	f := s.hub.NewFeed()
-	mustAdd(t, f, 1, Watch{Key: []byte("a")})
-	mustAdd(t, f, 2, Watch{Key: []byte("quiet")})
+	mustWatch(t, f, 1, Watch{Key: []byte("a")})
+	mustWatch(t, f, 2, Watch{Key: []byte("quiet")})
 	for range 10 {
-		s.commit(put("a"))
+		s.commit(putEvent("a"))
 	}
 	s.log.compact(9)
-	expect(t, drain(f), "1:compacted@9")
+	expectNotices(t, drainFeed(f), "1:compacted@9")
 	if f.Remove(1) {
 		t.Fatal("the watch is still there")
 	}
 	// One that nothing happened to has missed nothing.
-	s.commit(put("quiet"))
-	expect(t, drain(f), "2:quiet@12")
+	s.commit(putEvent("quiet"))
+	expectNotices(t, drainFeed(f), "2:quiet@12")
 }
 
 func TestSlowWatchInTheRingOutlivesCompaction(t *testing.T) {
 	s := newHubStore(t, HubOptions{})
 	f := s.hub.NewFeed()
-	mustAdd(t, f, 1, Watch{Key: []byte("a")})
-	s.commit(put("a"))
-	s.commit(put("a"))
+	mustWatch(t, f, 1, Watch{Key: []byte("a")})
+	s.commit(putEvent("a"))
+	s.commit(putEvent("a"))
 	s.log.compact(3)
-	expect(t, drain(f), "1:a@2", "1:a@3")
+	expectNotices(t, drainFeed(f), "1:a@2", "1:a@3")
 }
 
 func TestLostTellsOfEventsThatOnlyTheRingHeld(t *testing.T) {
 	s := newHubStore(t, tinyRing)
 	f := s.hub.NewFeed()
-	mustAdd(t, f, 1, Watch{Match: MatchAny, Key: []byte("a")})
-	mustAdd(t, f, 2, Watch{Match: MatchAny, Space: 1, Key: []byte("a")})
-	mustAdd(t, f, 3, Watch{Match: MatchPublish, Key: []byte("a")})
-	mustAdd(t, f, 4, Watch{Match: MatchAny, Key: []byte("b")})
-	mustAdd(t, f, 5, Watch{Match: MatchAny, Key: []byte("quiet")})
-	s.commit(push("a"))
-	s.commit(inSpace(1, put("a")))
-	s.commit(message("a", "one"))
-	s.commit(put("b"))
+	mustWatch(t, f, 1, Watch{Match: MatchAny, Key: []byte("a")})
+	mustWatch(t, f, 2, Watch{Match: MatchAny, Space: 1, Key: []byte("a")})
+	mustWatch(t, f, 3, Watch{Match: MatchPublish, Key: []byte("a")})
+	mustWatch(t, f, 4, Watch{Match: MatchAny, Key: []byte("b")})
+	mustWatch(t, f, 5, Watch{Match: MatchAny, Key: []byte("quiet")})
+	s.commit(pushEvent("a"))
+	s.commit(eventInSpace(1, putEvent("a")))
+	s.commit(messageEvent("a", "one"))
+	s.commit(putEvent("b"))
 	for range 4 {
-		s.commit(put("x"))
+		s.commit(putEvent("x"))
 	}
-	s.commit(inSpace(1, put("a")))
+	s.commit(eventInSpace(1, putEvent("a")))
 	// The stored event is found in the log and so not lost; the private one after it is in the ring still.
-	expect(t, drain(f), "1:lost", "2:lost", "2:a@9", "3:lost", "4:b@4")
+	expectNotices(t, drainFeed(f), "1:lost", "2:lost", "2:a@9", "3:lost", "4:b@4")
 
 	// In time nothing is lost.
-	s.commit(push("a"))
-	expect(t, drain(f), "1:a@10")
+	s.commit(pushEvent("a"))
+	expectNotices(t, drainFeed(f), "1:a@10")
 }
 
 func TestLostIsSaidOnceOnALongWayBack(t *testing.T) {
 	s := newHubStore(t, tinyRing)
 	f := s.hub.NewFeed()
-	mustAdd(t, f, 1, Watch{Match: MatchAny, Key: []byte("a")})
-	s.commit(push("a"))
+	mustWatch(t, f, 1, Watch{Match: MatchAny, Key: []byte("a")})
+	s.commit(pushEvent("a"))
 	for range 9 {
-		s.commit(put("a"))
+		s.commit(putEvent("a"))
 	}
 	lost := 0
 	for n := f.Next(2); n != nil; n = f.Next(2) {
@@ -213,16 +214,16 @@ func TestLostIsSaidOnceOnALongWayBack(t *testing.T) {
 
 func TestReplayedEventsCarryPrevOnRequest(t *testing.T) {
 	s := newHubStore(t, tinyRing)
-	s.commit(put("a"))
-	s.commit(remove("a"))
+	s.commit(putEvent("a"))
+	s.commit(deleteEvent("a"))
 	for range 5 {
-		s.commit(put("x"))
+		s.commit(putEvent("x"))
 	}
 	f := s.hub.NewFeed()
-	mustAdd(t, f, 1, Watch{Key: []byte("a"), From: 3, Prev: true})
-	mustAdd(t, f, 2, Watch{Key: []byte("a"), From: 3})
-	notices := drain(f)
-	expect(t, notices, "1:a@3", "2:a@3")
+	mustWatch(t, f, 1, Watch{Key: []byte("a"), From: 3, Prev: true})
+	mustWatch(t, f, 2, Watch{Key: []byte("a"), From: 3})
+	notices := drainFeed(f)
+	expectNotices(t, notices, "1:a@3", "2:a@3")
 	if p := notices[0].Events[0].Prev; p == nil || string(p.Value) != "v" {
 		t.Fatalf("prev is %v", p)
 	}
@@ -234,12 +235,12 @@ func TestReplayedEventsCarryPrevOnRequest(t *testing.T) {
 func TestUnreadableLogEndsTheWatch(t *testing.T) {
 	s := newHubStore(t, tinyRing)
 	f := s.hub.NewFeed()
-	mustAdd(t, f, 1, Watch{Key: []byte("a")})
+	mustWatch(t, f, 1, Watch{Key: []byte("a")})
 	for range 9 {
-		s.commit(put("a"))
+		s.commit(putEvent("a"))
 	}
 	s.log.fail = errors.New("disk on fire")
-	expect(t, drain(f), "1:disk on fire")
+	expectNotices(t, drainFeed(f), "1:disk on fire")
 	if n := s.hub.Stats().Watches; n != 0 {
 		t.Fatalf("%d watches left", n)
 	}
@@ -248,14 +249,14 @@ func TestUnreadableLogEndsTheWatch(t *testing.T) {
 func TestProgressWaitsForEverythingToBeRead(t *testing.T) {
 	s := newHubStore(t, HubOptions{})
 	f := s.hub.NewFeed()
-	mustAdd(t, f, 1, Watch{Key: []byte("a")})
-	mustAdd(t, f, 2, Watch{Key: []byte("b")})
+	mustWatch(t, f, 1, Watch{Key: []byte("a")})
+	mustWatch(t, f, 2, Watch{Key: []byte("b")})
 	if got := f.Progress(); got != 1 {
 		t.Fatalf("progress %d at the start", got)
 	}
-	s.commit(put("a"))
-	s.commit(put("a"))
-	s.commit(put("x"))
+	s.commit(putEvent("a"))
+	s.commit(putEvent("a"))
+	s.commit(putEvent("x"))
 	if got := f.Progress(); got != 0 {
 		t.Fatalf("progress %d with events unread", got)
 	}
@@ -266,14 +267,14 @@ func TestProgressWaitsForEverythingToBeRead(t *testing.T) {
 	if got := f.Progress(); got != 0 {
 		t.Fatalf("progress %d with one event unread", got)
 	}
-	drain(f)
+	drainFeed(f)
 	if got := f.Progress(); got != 4 {
 		t.Fatalf("progress %d when all is read", got)
 	}
 	if !f.Synced(1) {
 		t.Fatal("not synced")
 	}
-	mustAdd(t, f, 3, Watch{Key: []byte("a"), From: 2})
+	mustWatch(t, f, 3, Watch{Key: []byte("a"), From: 2})
 	if f.Synced(3) || f.Progress() != 0 {
 		t.Fatal("a watch of the past is synced at once")
 	}
@@ -292,40 +293,40 @@ func TestOnceIsOverAfterItsNotice(t *testing.T) {
 	for _, options := range []HubOptions{{}, tinyRing} {
 		s := newHubStore(t, options)
 		f := s.hub.NewFeed()
-		mustAdd(t, f, 1, Watch{Key: []byte("k"), End: []byte("l"), Once: true})
+		mustWatch(t, f, 1, Watch{Key: []byte("k"), End: []byte("l"), Once: true})
 		for range 6 {
-			s.commit(put("k1"), put("k2"))
+			s.commit(putEvent("k1"), putEvent("k2"))
 		}
-		expect(t, drain(f), "1:k1@2", "1:k2@2")
+		expectNotices(t, drainFeed(f), "1:k1@2", "1:k2@2")
 		if f.Remove(1) || s.hub.Stats().Watches != 0 {
 			t.Fatal("the watch is still there")
 		}
-		mustAdd(t, f, 1, Watch{Key: []byte("k1"), Once: true})
+		mustWatch(t, f, 1, Watch{Key: []byte("k1"), Once: true})
 	}
 }
 
 func TestRemovedWatchIsSilent(t *testing.T) {
 	s := newHubStore(t, HubOptions{})
 	f := s.hub.NewFeed()
-	mustAdd(t, f, 1, Watch{Key: []byte("a")})
+	mustWatch(t, f, 1, Watch{Key: []byte("a")})
 	if err := f.Add(1, Watch{Key: []byte("b")}); !errors.Is(err, ErrBadArguments) {
 		t.Fatalf("an id twice: %v", err)
 	}
-	s.commit(put("a"))
+	s.commit(putEvent("a"))
 	if !f.Remove(1) || f.Remove(1) {
 		t.Fatal("Remove")
 	}
-	s.commit(put("a"))
-	expect(t, drain(f))
-	mustAdd(t, f, 1, Watch{Key: []byte("a")})
-	s.commit(put("a"))
-	expect(t, drain(f), "1:a@4")
+	s.commit(putEvent("a"))
+	expectNotices(t, drainFeed(f))
+	mustWatch(t, f, 1, Watch{Key: []byte("a")})
+	s.commit(putEvent("a"))
+	expectNotices(t, drainFeed(f), "1:a@4")
 }
 
 func TestBadWatchesAreRefused(t *testing.T) {
 	f := newHubStore(t, HubOptions{}).hub.NewFeed()
 	for _, w := range []Watch{
-		{Match: matches}, {Space: storage.Spaces}, {From: -1}, {Match: MatchNode, Key: []byte("a")},
+		{Match: matchEnd}, {Space: storage.Spaces}, {From: -1}, {Match: MatchNode, Key: []byte("a")},
 		{Match: MatchChildren, Key: []byte("/a/")}, {Match: MatchSubtree},
 	} {
 		if err := f.Add(1, w); !errors.Is(err, ErrBadArguments) {
@@ -338,18 +339,18 @@ func TestCloseWakesOwnersAndEmptiesTheIndex(t *testing.T) {
 	s := newHubStore(t, HubOptions{})
 	closed, open := s.hub.NewFeed(), s.hub.NewFeed()
 	for i, f := range []*Feed{closed, open} {
-		mustAdd(t, f, int64(i), Watch{Key: []byte("a")})
-		mustAdd(t, f, 9, Watch{Key: []byte("a"), End: []byte("z")})
-		s.commit(put("a"))
-		drain(f)
+		mustWatch(t, f, int64(i), Watch{Key: []byte("a")})
+		mustWatch(t, f, 9, Watch{Key: []byte("a"), End: []byte("z")})
+		s.commit(putEvent("a"))
+		drainFeed(f)
 	}
 	closed.Close()
 	closed.Close()
 	if n := s.hub.Stats(); n.Watches != 2 || n.Feeds != 1 {
 		t.Fatalf("%+v", n)
 	}
-	s.commit(put("a"))
-	expect(t, drain(closed))
+	s.commit(putEvent("a"))
+	expectNotices(t, drainFeed(closed))
 	if err := closed.Add(5, Watch{}); !errors.Is(err, ErrStopped) {
 		t.Fatalf("Add on a closed feed: %v", err)
 	}
@@ -357,12 +358,12 @@ func TestCloseWakesOwnersAndEmptiesTheIndex(t *testing.T) {
 	for _, f := range []*Feed{closed, open, s.hub.NewFeed()} {
 		<-f.Ready()
 		<-f.Done()
-		expect(t, drain(f))
+		expectNotices(t, drainFeed(f))
 		if f.Progress() != 0 {
 			t.Fatal("progress of a closed feed")
 		}
 	}
-	s.commit(put("a"))
+	s.commit(putEvent("a"))
 	if n := s.hub.Stats(); n.Watches != 0 || n.Feeds != 0 {
 		t.Fatalf("%+v", n)
 	}
@@ -371,11 +372,11 @@ func TestCloseWakesOwnersAndEmptiesTheIndex(t *testing.T) {
 func TestFeedThatNeverReadsHoldsNothing(t *testing.T) {
 	s := newHubStore(t, HubOptions{EventsMax: 64, BytesMax: 32 << 10})
 	f := s.hub.NewFeed()
-	mustAdd(t, f, 1, Watch{End: []byte{0}})
+	mustWatch(t, f, 1, Watch{End: []byte{0}})
 	for i := range 10_000 {
-		s.commit(put(fmt.Sprint("k", i)))
+		s.commit(putEvent(fmt.Sprint("k", i)))
 		s.log.compact(s.revision)
-		mustAdd(t, f, 2, Watch{End: []byte{0}, From: s.revision})
+		mustWatch(t, f, 2, Watch{End: []byte{0}, From: s.revision})
 		f.Remove(2)
 	}
 	stats := s.hub.Stats()
@@ -400,24 +401,24 @@ func TestFeedThatNeverReadsHoldsNothing(t *testing.T) {
 func TestStepBiggerThanTheRingIsReadFromTheLog(t *testing.T) {
 	s := newHubStore(t, HubOptions{EventsMax: 2})
 	f := s.hub.NewFeed()
-	mustAdd(t, f, 1, Watch{Key: []byte("k"), End: []byte("l")})
-	s.commit(put("a"))
-	s.commit(put("k1"), put("k2"), put("k3"))
+	mustWatch(t, f, 1, Watch{Key: []byte("k"), End: []byte("l")})
+	s.commit(putEvent("a"))
+	s.commit(putEvent("k1"), putEvent("k2"), putEvent("k3"))
 	if n := s.hub.Stats().Events; n != 0 {
 		t.Fatalf("%d events in the ring", n)
 	}
-	s.commit(put("k4"))
-	expect(t, drain(f), "1:k1@3", "1:k2@3", "1:k3@3", "1:k4@4")
+	s.commit(putEvent("k4"))
+	expectNotices(t, drainFeed(f), "1:k1@3", "1:k2@3", "1:k3@3", "1:k4@4")
 }
 
 func TestWatchInTheRingDoesNotTouchTheLog(t *testing.T) {
 	s := newHubStore(t, HubOptions{})
 	f := s.hub.NewFeed()
-	mustAdd(t, f, 1, Watch{Key: []byte("a")})
+	mustWatch(t, f, 1, Watch{Key: []byte("a")})
 	for range 100 {
-		s.commit(put("a"))
+		s.commit(putEvent("a"))
 	}
-	drain(f)
+	drainFeed(f)
 	if n := s.log.pins(); n != 0 {
 		t.Fatalf("the log was pinned %d times", n)
 	}

@@ -18,7 +18,7 @@ const (
 	MatchSubtree               // node Key or one below is created, deleted or its data changes
 	MatchAny                   // whatever happens to keys of the range in Space, of any kind, life and elements included
 	MatchPublish               // messages on the channels of the range; channels belong to no space
-	matches
+	matchEnd
 )
 
 // Watch says what to watch, and from when.
@@ -39,8 +39,8 @@ type Notice struct {
 	ID     int64
 	Events []*storage.Event // in order; never a part of a revision
 	Nodes  []NodeEvent      // MatchNode, MatchChildren and MatchSubtree have these instead
-	// Lost says that events which only the ring holds may have been missed: the watcher looks for itself. It concerns
-	// what happened before Events.
+	// Lost says that events which only the ring holds may have been missed: the watcher looks for itself. They were
+	// published before Next gave this notice; events found in the log can still follow from before them.
 	Lost bool
 	// Compacted is not 0 when the watch fell behind compaction to this revision; the watch is over.
 	Compacted int64
@@ -104,7 +104,7 @@ func newActiveWatch(f *Feed, id int64, spec Watch) (*activeWatch, error) {
 	w.Key = append([]byte(nil), spec.Key...)
 	w.End = append([]byte(nil), spec.End...)
 	switch {
-	case spec.Match >= matches:
+	case spec.Match >= matchEnd:
 		return nil, &Error{Code: CodeBadArguments, Detail: "no such match"}
 	case spec.Space >= storage.Spaces:
 		return nil, &Error{Code: CodeBadArguments, Detail: "no such space"}

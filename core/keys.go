@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/triglot/triglot/core/corepb"
 	"github.com/triglot/triglot/storage"
@@ -71,10 +72,7 @@ func (t *tx) deleteOp(op *corepb.Delete, out *Result) {
 			}
 			return true
 		})
-		for i := range found {
-			before := found[i].Record
-			t.change(space, found[i].Key, &before, nil, "del")
-		}
+		t.removeAll(space, found, "del")
 		out.Int = int64(len(found))
 		if op.WantPrev {
 			out.Records = found
@@ -97,6 +95,19 @@ func (t *tx) deleteOp(op *corepb.Delete, out *Result) {
 	}
 	t.change(space, op.Key, rec, nil, "del")
 	out.Int = 1
+}
+
+// removeAll removes keys, given in key order, with events in that order. It goes about it backwards: to ZooKeeper a node
+// that is removed after its children is deleted, and does not stay for a moment as the implicit parent of the rest.
+func (t *tx) removeAll(space byte, found []KeyRecord, verb string) {
+	firstSub, firstEvent := t.sub, len(t.events)
+	for i := len(found) - 1; i >= 0; i-- {
+		before := found[i].Record
+		t.sub = firstSub + int32(i)
+		t.change(space, found[i].Key, &before, nil, verb)
+	}
+	t.sub = firstSub + int32(len(found))
+	slices.Reverse(t.events[firstEvent:])
 }
 
 func (t *tx) expire(op *corepb.Expire, out *Result) {

@@ -36,11 +36,19 @@ func (t *tx) leaseRevoke(op *corepb.LeaseRevoke, out *Result) {
 		out.Err = ErrLeaseNotFound
 		return
 	}
-	for _, attached := range t.attachments(op.Id) {
-		if rec := t.stored(attached.space, attached.key); rec != nil && rec.Lease == op.Id {
-			t.change(attached.space, attached.key, rec, nil, "expired")
-			out.Int++
+	attached := t.attachments(op.Id)
+	for space := range byte(storage.Spaces) {
+		var found []KeyRecord
+		for _, a := range attached {
+			if a.space != space {
+				continue
+			}
+			if rec := t.stored(space, a.key); rec != nil && rec.Lease == op.Id {
+				found = append(found, KeyRecord{Key: a.key, Record: *rec})
+			}
 		}
+		t.removeAll(space, found, "expired")
+		out.Int += int64(len(found))
 	}
 	t.b.Delete(storage.LeaseKey(nil, op.Id))
 	t.leases = append(t.leases, leaseChange{id: op.Id})

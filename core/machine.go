@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"github.com/triglot/triglot/core/corepb"
 	"github.com/triglot/triglot/raftlog"
@@ -12,7 +13,7 @@ import (
 // the rest of the node what came of them. Everything in it belongs to raftlog's apply goroutine.
 type machine struct {
 	db      *storage.DB
-	origin  func() uint64 // of this node's own proposals
+	origin  atomic.Uint64 // of this node's own proposals; 0 until the log has started, before which there are none
 	waiting *waiters
 	// applied is called after each step, in this order of guarantees: the step is in storage; nothing of it is visible
 	// to readers yet; no proposer has its answer yet.
@@ -50,7 +51,7 @@ func (m *machine) Apply(entries []raftlog.Entry) error {
 	compacted := state.Compacted
 	s := &step{}
 	m.completed = m.completed[:0]
-	origin := m.origin()
+	origin := m.origin.Load()
 	for i := range entries {
 		entry := &entries[i]
 		if entry.Index != state.AppliedIndex+1 {

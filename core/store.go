@@ -124,7 +124,7 @@ func (s *Store) open(ctx context.Context) error {
 	s.reaper = newReaper(s)
 	s.history = newHistorian(s)
 
-	machine := &machine{db: db, waiting: s.waiting, applied: s.applied, origin: func() uint64 { return s.log.Origin() }}
+	machine := &machine{db: db, waiting: s.waiting, applied: s.applied}
 	s.log, err = raftlog.Start(raftlog.Config{
 		Dir: filepath.Join(s.cfg.Dir, "log"), Name: s.cfg.Name,
 		NodeID: s.identity.Member, ClusterID: s.identity.Cluster, Applied: state.AppliedIndex, StampMillis: state.StampMillis,
@@ -134,6 +134,7 @@ func (s *Store) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	machine.origin.Store(s.log.Origin())
 	select {
 	case <-s.log.Ready():
 	case <-s.log.Done():

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-zookeeper/zk"
 	"github.com/redis/go-redis/v9"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -205,7 +206,7 @@ func TestEveryLimitNamesItself(t *testing.T) {
 	c := startClients(t, "--max-request-bytes", "4096", "--zk-max-packet-bytes", "4096")
 	ctx := testContext(t)
 	big := strings.Repeat("x", 5000)
-	if _, err := c.etcd.Put(ctx, "k", big); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "request is too large") {
+	if _, err := c.etcd.Put(ctx, "k", big); !errors.Is(err, rpctypes.ErrRequestTooLarge) {
 		t.Errorf("etcd: %v", err)
 	}
 	if err := c.redis.Set(ctx, "k", big, 0).Err(); err == nil || !strings.Contains(err.Error(), "bulk length") {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,6 +90,17 @@ func TestAChangeByOneProtocolFiresTheWatchesOfTheOthers(t *testing.T) {
 	}
 }
 
+// awaitInfo returns when Redis' INFO has a line.
+func (c clients) awaitInfo(t *testing.T, line string) {
+	t.Helper()
+	ctx := testContext(t)
+	for !strings.Contains(must[string](t)(c.redis.Info(ctx).Result()), line) {
+		if ctx.Err() != nil {
+			t.Fatalf("INFO never said %s", line)
+		}
+	}
+}
+
 func TestAWriteByOneProtocolWakesABlockedRedisReader(t *testing.T) {
 	c := startClients(t)
 	ctx := testContext(t)
@@ -101,6 +113,7 @@ func TestAWriteByOneProtocolWakesABlockedRedisReader(t *testing.T) {
 		}
 		popped <- values
 	}()
+	c.awaitInfo(t, "blocked_clients:1")
 	// A plain value under the key does not concern the reader; a list that is renamed into place does.
 	must[*clientv3.PutResponse](t)(c.etcd.Put(ctx, "/queue", "no list"))
 	must[*clientv3.DeleteResponse](t)(c.etcd.Delete(ctx, "/queue"))

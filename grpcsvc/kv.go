@@ -22,16 +22,22 @@ type kvService struct {
 
 // do runs a command through the log, and gives the result only if the command took effect.
 func (s *Server) do(ctx context.Context, txn *corepb.Txn) (*core.TxnResult, error) {
-	ctx, cancel := s.limited(ctx)
-	defer cancel()
-	result, err := s.store.Do(ctx, txn)
+	limit := s.limits.shared()
+	pending := s.store.Submit(ctx, txn)
+	select {
+	case <-pending.Done():
+	case <-ctx.Done():
+	case <-limit.Done():
+		ctx = limit
+	}
+	results, err := pending.Wait(ctx)
 	if err != nil {
 		return nil, statusIn(ctx, err)
 	}
-	if result.Err != nil {
-		return nil, statusOf(result.Err)
+	if err := results[0].Err; err != nil {
+		return nil, statusOf(err)
 	}
-	return result, nil
+	return results[0], nil
 }
 
 // view gives the state to read from: the latest of the cluster, or what this node has.
@@ -43,11 +49,11 @@ func (s *Server) view(ctx context.Context, serializable bool) (*core.View, error
 		view, err := s.store.View(ctx, core.Local)
 		return view, statusOf(err)
 	}
-	ctx, cancel := s.limited(ctx)
-	defer cancel()
-	view, err := s.store.View(ctx, core.Linearizable)
+	wait := &limited{Context: ctx, timeout: s.opts.RequestTimeout}
+	defer wait.release()
+	view, err := s.store.View(wait, core.Linearizable)
 	if err != nil {
-		return nil, statusIn(ctx, err)
+		return nil, statusIn(wait, err)
 	}
 	return view, nil
 }

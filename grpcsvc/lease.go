@@ -96,14 +96,14 @@ func (s *leaseService) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) erro
 func (s *leaseService) keepAlive(ctx context.Context, id int64) (*pb.LeaseKeepAliveResponse, error) {
 	// The header comes first: a revision at which the lease has ended must not stand beside a renewal.
 	answer := &pb.LeaseKeepAliveResponse{Header: s.header(s.store.Revision()), ID: id}
-	ctx, cancel := s.limited(ctx)
-	defer cancel()
-	millis, err := s.store.KeepAlive(ctx, id)
+	wait := &limited{Context: ctx, timeout: s.opts.RequestTimeout}
+	defer wait.release()
+	millis, err := s.store.KeepAlive(wait, id)
 	if errors.Is(err, core.ErrLeaseNotFound) {
 		return answer, nil
 	}
 	if err != nil {
-		return nil, statusIn(ctx, err)
+		return nil, statusIn(wait, err)
 	}
 	answer.TTL = wholeSeconds(millis)
 	return answer, nil

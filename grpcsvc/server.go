@@ -26,6 +26,8 @@ const (
 	progressIntervalDefault = 10 * time.Minute
 	requestTimeoutDefault   = 7 * time.Second
 
+	streamWorkers = 128
+
 	clientPingMin     = 5 * time.Second
 	serverPing        = 2 * time.Hour
 	serverPingTimeout = 20 * time.Second
@@ -70,6 +72,7 @@ type Server struct {
 	opts  Options
 
 	clusterID, memberID uint64
+	limits              limits
 
 	grpc      *grpc.Server
 	health    *health.Server
@@ -87,6 +90,7 @@ func New(store *core.Store, opts Options) *Server {
 		opts:      opts,
 		clusterID: status.ClusterID,
 		memberID:  status.MemberID,
+		limits:    limits{timeout: opts.RequestTimeout},
 		health:    health.NewServer(),
 	}
 	s.lifetime, s.end = context.WithCancel(context.Background())
@@ -94,8 +98,10 @@ func New(store *core.Store, opts Options) *Server {
 		grpc.MaxRecvMsgSize(opts.MaxRequestBytes+messageOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(math.MaxUint32),
-		grpc.WaitForHandlers(true),   // the store may be closed when Shutdown has returned
-		grpc.NumStreamWorkers(256),
+		grpc.WaitForHandlers(true), // the store may be closed when Shutdown has returned
+		// Goroutines that are used again spare each request the growth of a new stack, a tenth of a get's CPU time.
+		// Streams that stay open occupy theirs; when all are occupied a request has one of its own.
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.SharedWriteBuffer(true), // idle connections, of which watchers have many, then hold no buffer
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPingMin}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: serverPing, Timeout: serverPingTimeout}),

@@ -49,19 +49,6 @@ func (s *Server) requireLeader(ctx context.Context) error {
 	return nil
 }
 
-// limited bounds how long a request may wait for the cluster.
-func (s *Server) limited(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, s.opts.RequestTimeout, rpctypes.ErrGRPCTimeout)
-}
-
-// statusIn is statusOf for an error that a limited context may have caused.
-func statusIn(ctx context.Context, err error) error {
-	if ctx.Err() != nil && context.Cause(ctx) == rpctypes.ErrGRPCTimeout {
-		return rpctypes.ErrGRPCTimeout
-	}
-	return statusOf(err)
-}
-
 // envelopeBytes is what etcd adds to a request when it marshals it for its log, where it counts.
 const envelopeBytes = 18
 

@@ -33,6 +33,7 @@ type recorder struct {
 	index    uint64   // last applied
 	stamp    int64
 	fail     error // returned by Apply
+	released bool  // nothing more will come
 	violated error
 }
 
@@ -66,11 +67,19 @@ func (r *recorder) Apply(entries []Entry) error {
 	return r.violated
 }
 
+// release ends waiting for what will not come.
+func (r *recorder) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.released = true
+	r.changed.Broadcast()
+}
+
 // waitSeqs blocks until n proposals are applied.
 func (r *recorder) waitSeqs(n int) []uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.seqs) < n && r.violated == nil && r.fail == nil {
+	for len(r.seqs) < n && r.violated == nil && r.fail == nil && !r.released {
 		r.changed.Wait()
 	}
 	return append([]uint64(nil), r.seqs...)

@@ -194,8 +194,7 @@ func runCommandList(c *conn, q *request) {
 			}
 		}
 	}
-	c.out.setHead(len(names))
-	c.out.each(names, c.out.bulkString)
+	c.out.strings(names...)
 }
 
 func runCommandGetKeys(c *conn, q *request) {

@@ -11,6 +11,9 @@ type protocolError string
 
 func (e protocolError) Error() string { return "Protocol error: " + string(e) }
 
+// errTooBig is about a request whose arguments are each within bounds, but not together.
+const errTooBig = protocolError("too big query buffer")
+
 // parser cuts requests out of a stream of bytes. It remembers how far it has come in an unfinished request, so that
 // bytes arriving one by one cost no more than bytes arriving together.
 //
@@ -78,6 +81,9 @@ func (p *parser) next() (args [][]byte, ok bool, err error) {
 					return nil, false, protocolError("invalid bulk length")
 				}
 				p.bulk = int(n)
+				if p.pos+p.bulk+2 > p.maxBytes {
+					return nil, false, errTooBig
+				}
 			}
 			if p.end-p.start-p.pos < p.bulk+2 {
 				return nil, false, nil
@@ -103,13 +109,10 @@ func (p *parser) next() (args [][]byte, ok bool, err error) {
 func (p *parser) head(what, invalid string) (n int64, ok bool, err error) {
 	line := p.buf[p.start+p.pos : p.end]
 	cr := bytes.IndexByte(line, '\r')
-	if cr < 0 {
-		if len(line) > p.maxInline {
-			return 0, false, protocolError("too big " + what + " count string")
-		}
-		return 0, false, nil
+	if cr > p.maxInline || cr < 0 && len(line) > p.maxInline {
+		return 0, false, protocolError("too big " + what + " count string")
 	}
-	if cr+1 == len(line) {
+	if cr < 0 || cr+1 == len(line) {
 		return 0, false, nil
 	}
 	n, ok = parseInt(line[1:cr])
@@ -159,10 +162,11 @@ func (p *parser) fill(r io.Reader) error {
 		p.end = copy(p.buf, p.buf[p.start:p.end])
 		p.start = 0
 	}
+	if p.buffered() >= p.maxBytes { // all of it one request, or it would have been consumed
+		return errTooBig
+	}
 	if p.end == len(p.buf) {
-		if err := p.grow(); err != nil {
-			return err
-		}
+		p.grow()
 	}
 	n, err := r.Read(p.buf[p.end:])
 	p.end += n
@@ -182,18 +186,14 @@ func (p *parser) add(data []byte) {
 	p.end += copy(p.buf[p.end:], data)
 }
 
-func (p *parser) grow() error {
+func (p *parser) grow() {
 	size := 2 * len(p.buf)
 	if size == 0 {
 		size = 8 << 10
 	}
-	if size > 2*p.maxBytes {
-		return protocolError("too big query buffer")
-	}
 	buf := make([]byte, size)
 	p.end = copy(buf, p.buf[p.start:p.end])
 	p.start, p.buf = 0, buf
-	return nil
 }
 
 // buffered is the number of bytes that wait to be parsed.

@@ -82,7 +82,7 @@ func runPubsubNumSub(c *conn, q *request) {
 	p := c.srv.pubsub
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.out.mapHead(len(q.args) - 2)
+	c.out.array(2 * (len(q.args) - 2))
 	for _, name := range q.args[2:] {
 		c.out.bulk(name)
 		c.out.int(int64(len(p.channels[string(name)])))

@@ -16,8 +16,10 @@ func (db *DB) Checkpoint(dir string) error {
 	if err := db.Flush(); err != nil {
 		return err
 	}
-	if err := db.pebble.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
-		return fmt.Errorf("storage: checkpoint to %s: %w", dir, err)
-	}
-	return writeFormat(db.options.FS, dir)
+	return db.guarded(func() error {
+		if err := db.pebble.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
+			return fmt.Errorf("storage: checkpoint to %s: %w", dir, err)
+		}
+		return writeFormat(db.options.FS, dir)
+	})
 }

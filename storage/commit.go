@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -21,11 +22,19 @@ func (b *Batch) Commit() error {
 	if err != nil {
 		return err
 	}
-	if err := b.db.write(b.encode()); err != nil {
-		return err
-	}
-	b.db.publish(b.state, leases)
-	return nil
+	pb := b.encode()
+	return b.db.guarded(func() error {
+		b.db.committing.Lock()
+		defer b.db.committing.Unlock()
+		if b.db.current.Load().snapshot == nil {
+			return errors.Join(ErrClosed, pb.Close())
+		}
+		if err := b.db.apply(pb); err != nil {
+			return err
+		}
+		b.db.publish(b.state, leases)
+		return nil
+	})
 }
 
 // encode turns the overlay into a Pebble batch: deleted intervals first, since what was written stands above them.
@@ -56,28 +65,13 @@ func (b *Batch) encode() *pebble.Batch {
 	return pb
 }
 
-// write hands a batch to Pebble. It returns when the batch is applied, or when the database has failed: Pebble retries a
-// flush that fails for ever, so once its memtables are full an Apply would never return. The goroutine that Apply runs on
-// is owned here; Close waits for it unless the database has failed.
-func (db *DB) write(pb *pebble.Batch) error {
-	if err := db.Err(); err != nil {
-		_ = pb.Close()
-		return err
+// apply hands a batch to Pebble, without waiting for the disk. An error ends the database.
+func (db *DB) apply(pb *pebble.Batch) error {
+	err := db.pebble.Apply(pb, pebble.NoSync)
+	if err == nil {
+		return pb.Close()
 	}
-	done := make(chan error, 1)
-	db.writes.Add(1)
-	go func() {
-		defer db.writes.Done()
-		err := db.pebble.Apply(pb, pebble.NoSync)
-		_ = pb.Close()
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			db.fail(fmt.Errorf("storage: write: %w", err))
-		}
-	case <-db.failure.happened:
-	}
-	return db.Err()
+	err = fmt.Errorf("storage: write: %w", err)
+	db.fail(err)
+	return err
 }

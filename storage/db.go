@@ -19,11 +19,12 @@ type DB struct {
 	lock    *pebble.Lock
 	failure failure
 
-	current atomic.Pointer[pinned] // what View returns
-	pins    sync.WaitGroup         // snapshots held by views, and by current
-	writes  sync.WaitGroup         // batches being applied
-	closed  atomic.Bool
-	stalls  atomic.Int64
+	current    atomic.Pointer[pinned] // what View returns
+	committing sync.Mutex             // from writing a state until it is in current
+	pins       sync.WaitGroup         // snapshots held by views, and by current
+	guards     sync.WaitGroup         // calls of Pebble under way, see guarded
+	closed     atomic.Bool
+	stalls     atomic.Int64
 
 	flushed    chan struct{} // capacity 1: any number of flushes are one piece of news
 	flushEnd   chan struct{} // closed to stop the flush watcher
@@ -66,7 +67,10 @@ func (db *DB) open() error {
 	if err := checkFormat(db.options.FS, db.options.Dir); err != nil {
 		return err
 	}
-	if err := db.openEngine(); err != nil {
+	if err := db.guarded(func() (err error) {
+		db.pebble, err = pebble.Open(db.options.Dir, db.options.engine(db, db.lock))
+		return err
+	}); err != nil {
 		return fmt.Errorf("storage: opening %s: %w", db.options.Dir, err)
 	}
 	err := db.load()
@@ -77,22 +81,6 @@ func (db *DB) open() error {
 		current.release()
 	}
 	return errors.Join(err, db.pebble.Close())
-}
-
-// openEngine opens Pebble on a goroutine of its own, which Pebble may park when it cannot go on.
-func (db *DB) openEngine() error {
-	done := make(chan error, 1)
-	go func() {
-		engine, err := pebble.Open(db.options.Dir, db.options.engine(db, db.lock))
-		db.pebble = engine
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-db.failure.happened:
-		return db.Err()
-	}
 }
 
 // load reads what is held in memory: the state, the leases, how far history was purged.
@@ -159,15 +147,12 @@ func (db *DB) Flush() error {
 	if err := open.Err(); err != nil {
 		return err
 	}
-	done, err := db.pebble.AsyncFlush()
-	if err != nil {
-		return fmt.Errorf("storage: flush: %w", err)
-	}
-	select {
-	case <-done:
-	case <-db.failure.happened:
-	}
-	return db.Err()
+	return db.guarded(func() error {
+		if err := db.pebble.Flush(); err != nil {
+			return fmt.Errorf("storage: flush: %w", err)
+		}
+		return nil
+	})
 }
 
 // watchFlushes calls OnFlush after flushes. It is a goroutine of its own because Pebble reports flushes under its locks.
@@ -199,15 +184,23 @@ func (db *DB) Close() error {
 	if err := db.Flush(); err != nil {
 		return db.abandon(err)
 	}
-	last := db.current.Load()
-	ended := &pinned{db: db, leases: last.leases, state: last.state}
-	ended.refs.Store(1)
-	db.current.Swap(ended).release()
+	err := db.guarded(func() error {
+		db.committing.Lock()
+		defer db.committing.Unlock()
+		last := db.current.Load()
+		ended := &pinned{db: db, leases: last.leases, state: last.state}
+		ended.refs.Store(1)
+		db.current.Swap(ended).release()
+		return nil
+	})
+	if err != nil {
+		return db.abandon(err)
+	}
 	if !db.viewsReleased() {
 		return fmt.Errorf("storage: closing %s: views are still held", db.options.Dir)
 	}
-	db.writes.Wait()
-	return errors.Join(db.pebble.Close(), db.lock.Close())
+	db.guards.Wait()
+	return db.guarded(func() error { return errors.Join(db.pebble.Close(), db.lock.Close()) })
 }
 
 func (db *DB) viewsReleased() bool {

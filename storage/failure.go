@@ -39,6 +39,30 @@ func (db *DB) Err() error {
 // Failed is closed when the database has failed; Err then says why.
 func (db *DB) Failed() <-chan struct{} { return db.failure.happened }
 
+// guarded runs what may wait inside Pebble, and returns when it has ended or when the database has failed, whichever is
+// first. Pebble retries a flush that fails for ever, so once its memtables are full a write would never return; and a
+// goroutine of its own that is parked in Fatalf may hold its locks. The goroutine that f runs on is owned here: Close
+// waits for it unless the database has failed.
+func (db *DB) guarded(f func() error) error {
+	if err := db.Err(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	db.guards.Add(1)
+	go func() {
+		defer db.guards.Done()
+		done <- f()
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return err
+		}
+	case <-db.failure.happened:
+	}
+	return db.Err()
+}
+
 // engineLogger passes Pebble's words on: its chatter at debug level, its complaints as errors.
 type engineLogger struct{ db *DB }
 

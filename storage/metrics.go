@@ -1,5 +1,7 @@
 package storage
 
+import "github.com/cockroachdb/pebble/v2"
+
 // Metrics are numbers about the database as it stands.
 type Metrics struct {
 	DiskBytes         int64 // files on disk, those waiting for removal included
@@ -15,14 +17,17 @@ type Metrics struct {
 	WriteStalls       int64
 }
 
-// Metrics gathers the numbers. It takes tens of microseconds. A closed database has none.
+// Metrics gathers the numbers. It takes tens of microseconds. A closed or failed database has none.
 func (db *DB) Metrics() Metrics {
 	open := db.View() // keeps the engine open
 	defer open.Release()
 	if open.Err() != nil {
 		return Metrics{}
 	}
-	m := db.pebble.Metrics()
+	var m *pebble.Metrics
+	if err := db.guarded(func() error { m = db.pebble.Metrics(); return nil }); err != nil {
+		return Metrics{}
+	}
 	return Metrics{
 		DiskBytes:         int64(m.DiskSpaceUsage()),
 		LiveBytes:         m.Total().TablesSize,

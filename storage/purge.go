@@ -87,15 +87,26 @@ func (db *DB) PurgeHistory(ctx context.Context, revision int64) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		done, err := walk.step()
-		if err != nil {
+		more := false
+		if err := db.guarded(func() (err error) {
+			more, err = walk.step()
+			return err
+		}); err != nil {
 			return fmt.Errorf("storage: purge: %w", err)
 		}
-		if done {
-			return nil
+		if !more {
+			break
 		}
 	}
-	return nil
+	open := db.View() // keeps the engine open
+	defer open.Release()
+	if open.Err() != nil {
+		return nil
+	}
+	return db.guarded(func() error {
+		db.republish()
+		return nil
+	})
 }
 
 // purgeWalk is one call's way along the log.
@@ -114,16 +125,19 @@ type purgeWalk struct {
 	key     []byte
 }
 
-// step looks at the next events and removes what they make dead. done means that the target is reached.
-func (w *purgeWalk) step() (done bool, err error) {
-	v := w.db.View()
-	defer v.Release()
-	if err := v.Err(); err != nil {
+// step looks at the next events and removes what they make dead. more is false when the target is reached.
+func (w *purgeWalk) step() (more bool, err error) {
+	open := w.db.View() // keeps the engine open
+	defer open.Release()
+	if err := open.Err(); err != nil {
 		return false, err
 	}
+	// The current view may be older than the step before this one.
+	v := w.db.pin(*open.State(), nil).view()
+	defer v.Release()
 	w.batch = w.db.pebble.NewBatch()
 	w.freed = 0
-	more, err := w.look(v)
+	more, err = w.look(v)
 	if err == nil {
 		err = v.Err()
 	}
@@ -138,12 +152,12 @@ func (w *purgeWalk) step() (done bool, err error) {
 	}
 	freed := w.db.purge.bytes.Load() + w.freed
 	_ = w.batch.Set(purgeKey, w.db.purge.row(from, freed), nil)
-	if err := w.db.write(w.batch); err != nil {
+	if err := w.db.apply(w.batch); err != nil {
 		return false, err
 	}
 	w.db.purge.from = from
 	w.db.purge.bytes.Store(freed)
-	return !more, nil
+	return more, nil
 }
 
 // look goes over one step's events, and leaves the position after them. more is false at the target's end.

@@ -75,13 +75,28 @@ func (p *pinned) view() *View {
 	return v
 }
 
-// publish makes a state what View returns from now on.
-func (db *DB) publish(state State, leases *Leases) {
-	next := &pinned{db: db, snapshot: db.pebble.NewSnapshot(), state: state, leases: leases}
-	next.refs.Store(1)
+// pin takes a snapshot of the engine as it stands, with one reference.
+func (db *DB) pin(state State, leases *Leases) *pinned {
+	p := &pinned{db: db, snapshot: db.pebble.NewSnapshot(), state: state, leases: leases}
+	p.refs.Store(1)
 	db.pins.Add(1)
-	if previous := db.current.Swap(next); previous != nil {
+	return p
+}
+
+// publish makes a state what View returns from now on. The caller holds committing.
+func (db *DB) publish(state State, leases *Leases) {
+	if previous := db.current.Swap(db.pin(state, leases)); previous != nil {
 		previous.release()
+	}
+}
+
+// republish renews the snapshot of the present state, so that what was purged meanwhile can leave the disk although no
+// commit follows.
+func (db *DB) republish() {
+	db.committing.Lock()
+	defer db.committing.Unlock()
+	if p := db.current.Load(); p.snapshot != nil {
+		db.publish(p.state, p.leases)
 	}
 }
 

@@ -81,12 +81,12 @@ func (a *answers) flush() {
 	if len(a.buf) == 0 || a.err != nil {
 		return
 	}
+	a.sent(a.packets)
+	a.packets = 0
 	a.err = a.conn.SetWriteDeadline(time.Now().Add(a.patient))
 	if a.err == nil {
 		_, a.err = a.conn.Write(a.buf)
 	}
-	a.sent(a.packets)
-	a.packets = 0
 	if cap(a.buf) > keptBytes {
 		a.buf = nil
 	} else {

@@ -172,12 +172,25 @@ func (c *conn) readFailed(err error) {
 	case errors.As(err, &long):
 		c.log.Warn("zookeeper connection closed", "err", err)
 	case errors.Is(err, errSessionOver):
-		c.log.Info("zookeeper connection closed: its session has expired")
-		c.cut(errSessionOver)
+		c.cut(err)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		c.log.Info("zookeeper connection closed: the client was silent", "timeout", c.timeout)
 	default:
 		c.log.Debug("zookeeper connection closed", "err", err)
+	}
+}
+
+// failed says why the processor ends, where that is worth a line.
+func (c *conn) failed(err error) {
+	var socket *net.OpError
+	if c.ctx.Err() != nil {
+		err = context.Cause(c.ctx) // what else failed did so by it
+	}
+	switch {
+	case errors.Is(err, errTaken), errors.Is(err, errSessionOver), errors.Is(err, errStopping), errors.As(err, &socket):
+		c.log.Info("zookeeper connection closed", "err", err)
+	default:
+		c.log.Warn("zookeeper connection closed", "err", err)
 	}
 }
 

@@ -1,7 +1,7 @@
 package zkcompat
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"time"
 
@@ -53,6 +53,9 @@ func (c *conn) answerGroup() error {
 
 // answer answers a request from a view.
 func (c *conn) answer(r *request) error {
+	if err := context.Cause(c.ctx); err != nil {
+		return err
+	}
 	c.noteRefusal(r)
 	level := core.Local
 	if r.op.fresh || c.server.opts.LinearizableReads {
@@ -112,9 +115,4 @@ func (c *conn) noteRefusal(r *request) {
 	}
 	c.warned = true
 	c.log.Warn("zookeeper ACL refused", "op", r.op.name, "path", r.path, "reason", r.acl)
-}
-
-// quiet reports whether a connection's end is nobody's fault.
-func quiet(err error) bool {
-	return err == nil || errors.Is(err, core.ErrStopped) || errors.Is(err, errTaken) || errors.Is(err, errSessionOver)
 }

@@ -25,7 +25,7 @@ type Options struct {
 	HandshakeTimeout time.Duration
 	// PacketBytesMax bounds a request; 1,048,575, ZooKeeper's jute.maxbuffer.
 	PacketBytesMax int
-	// InFlightMax bounds the requests of a connection that are read and not answered, in number; 1,000.
+	// InFlightMax bounds the requests of a connection that are read and not answered, in number; about 256.
 	InFlightMax int
 	// InFlightBytesMax bounds them in bytes; 8 MiB. One request is always taken.
 	InFlightBytesMax int
@@ -51,7 +51,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.SessionTimeoutMax, 40*time.Second)
 	setDefault(&o.HandshakeTimeout, 10*time.Second)
 	setDefault(&o.PacketBytesMax, 1_048_575)
-	setDefault(&o.InFlightMax, 1000)
+	setDefault(&o.InFlightMax, 256)
 	setDefault(&o.InFlightBytesMax, 8<<20)
 	setDefault(&o.WatchesMax, 100_000)
 	setDefault(&o.Version, "dev")
@@ -208,8 +208,8 @@ func (c *conn) serve() {
 	c.watches.close()
 	if err == nil {
 		c.linger()
-	} else if !quiet(err) {
-		c.log.Warn("zookeeper connection closed", "err", err)
+	} else {
+		c.failed(err)
 	}
 	c.cut(nil)
 	<-reader

@@ -246,6 +246,10 @@ func TestSignalsEndTheServerCleanly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		io.WriteString(idle, "PING\r\n")
+		if _, err := io.ReadFull(idle, make([]byte, len("+PONG\r\n"))); err != nil { // it is served by now
+			t.Fatal(err)
+		}
 		if code := p.end(t, signal); code != 0 || !strings.Contains(p.stderr(), "msg=stopped") {
 			t.Errorf("%v: exit code %d\n%s", signal, code, p.stderr())
 		}

@@ -14,9 +14,12 @@ import (
 	"github.com/triglot/triglot/protocols"
 )
 
-// shutdownTimeout bounds a clean end: what clients have not finished by then is cut. Acknowledged writes are in the log
-// either way.
-const shutdownTimeout = 10 * time.Second
+// What bounds an end: clients that have not finished by then are cut off. Acknowledged writes are in the log either way.
+// After a failure there is nothing that clients could still be given.
+const (
+	shutdownTimeout = 10 * time.Second
+	failureTimeout  = time.Second
+)
 
 // adapter is what serve needs of resp, grpcsvc and zkcompat.
 type adapter interface {
@@ -64,25 +67,30 @@ func newNode(cfg *config, logger *slog.Logger) *node {
 // run is the life of a node. It returns nil after a clean end that stop asked for.
 func (n *node) run(stop <-chan struct{}, stderr io.Writer) error {
 	if err := n.start(); err != nil {
-		return errors.Join(err, n.close())
+		return n.abandon(err)
 	}
 	n.announce(stderr)
 
-	var cause error
 	select {
 	case <-stop:
 	case <-n.store.Done():
-		cause = fmt.Errorf("the store stopped: %w", n.store.Err())
-	case cause = <-n.failed:
+		return n.abandon(fmt.Errorf("the store stopped: %w", n.store.Err()))
+	case err := <-n.failed:
+		return n.abandon(err)
 	}
-	if cause != nil {
-		n.logger.Error("stopping", "err", cause)
-	}
-	if err := errors.Join(cause, n.close()); err != nil {
+	if err := n.close(shutdownTimeout); err != nil {
 		return err
 	}
 	n.logger.Info("stopped")
 	return nil
+}
+
+// abandon ends a node that has failed. The cause is what counts; what it leads to while closing is for the log.
+func (n *node) abandon(cause error) error {
+	if err := n.close(failureTimeout); err != nil {
+		n.logger.Warn("after the failure", "err", err)
+	}
+	return cause
 }
 
 // start brings everything up, from the outside in. Ports are bound before the store is opened, because a taken one is the
@@ -155,8 +163,8 @@ func (n *node) bind() (err error) {
 
 // close ends what start has begun: no new clients, then the adapters in their protocol's own way, then the connections
 // that are left, then the store. Probes are answered until the store is closed.
-func (n *node) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+func (n *node) close(within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	if n.insight != nil {
 		n.insight.stopping()
