@@ -154,7 +154,7 @@ func (s *testStore) checkUndo(txn *corepb.Txn) {
 func (s *testStore) checkReplica() {
 	s.t.Helper()
 	replica := openDB(s.t)
-	m := &machine{db: replica, origin: func() uint64 { return 1 }, waiting: newWaiters(), applied: func(*step) {}}
+	m := &machine{db: replica, waiting: newWaiters(), applied: func(*step) {}}
 	for from, size := 0, 1; from < len(s.entries); size = size%7 + 1 {
 		to := min(from+size, len(s.entries))
 		step := make([]raftlog.Entry, to-from)

@@ -88,7 +88,7 @@ func (t *tx) visitRange(op *corepb.Range, visit func(key []byte, rec *storage.Re
 	if err := t.readable(op.Revision); err != nil {
 		return err
 	}
-	if op.Revision <= 0 || op.Revision == t.r.State().Revision {
+	if op.Revision == 0 || op.Revision == t.r.State().Revision {
 		if len(op.End) == 0 {
 			if rec := t.record(byte(op.Space), op.Key); rec != nil {
 				visit(op.Key, rec)
@@ -116,11 +116,11 @@ func (t *tx) visitRange(op *corepb.Range, visit func(key []byte, rec *storage.Re
 	return nil
 }
 
-// readable says whether the keyspace can be read as it was at a revision; 0 and below mean now.
+// readable says whether the keyspace can be read as it was at a revision; 0 means now.
 func (t *tx) readable(revision int64) error {
 	state := t.r.State()
 	switch {
-	case revision <= 0:
+	case revision == 0:
 		return nil
 	case revision > state.Revision:
 		return ErrFutureRevision

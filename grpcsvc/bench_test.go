@@ -40,7 +40,7 @@ func BenchmarkTranslateRangeOf100(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		answer := &pb.RangeResponse{}
-		fillRange(answer, result)
+		fillRange(answer, &pb.RangeRequest{}, result)
 		if len(answer.Kvs) != 100 {
 			b.Fatal("keys are missing")
 		}

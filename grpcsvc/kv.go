@@ -83,6 +83,7 @@ func (s *kvService) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRes
 	if isPointRead(r) {
 		return s.get(view, r)
 	}
+	r.Revision = max(r.Revision, 0) // alone, a negative one is the newest; within a Txn it is compacted
 	txn, op := command()
 	setRange(op, r)
 	result, err := read(view, txn)
@@ -90,7 +91,7 @@ func (s *kvService) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRes
 		return nil, err
 	}
 	answer := &pb.RangeResponse{Header: s.header(result.Revision)}
-	fillRange(answer, &result.Results[0])
+	fillRange(answer, r, &result.Results[0])
 	return answer, nil
 }
 
@@ -126,6 +127,9 @@ func (s *kvService) get(view *core.View, r *pb.RangeRequest) (*pb.RangeResponse,
 	fillKeyValue(&a.kv, r.Key, record)
 	if r.KeysOnly {
 		a.kv.Value = nil
+	}
+	if hidesLeases(r) {
+		a.kv.Lease = 0
 	}
 	a.kvs[0] = &a.kv
 	a.response.Kvs = a.kvs[:]

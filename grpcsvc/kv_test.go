@@ -172,6 +172,12 @@ func TestPutOptions(t *testing.T) {
 	if kv := n.get(&pb.RangeRequest{Key: []byte("a")}).Kvs[0]; kv.Lease != 7 || string(kv.Value) != "2" {
 		t.Errorf("ignore_lease: %v", kv)
 	}
+	for _, end := range []string{"", "b"} {
+		r := &pb.RangeRequest{Key: []byte("a"), RangeEnd: []byte(end), KeysOnly: true}
+		if kv := n.get(r).Kvs[0]; kv.Lease != 0 || kv.Version != 2 {
+			t.Errorf("keys only shows no lease: %v", kv)
+		}
+	}
 	must(n.kv.Put(n.ctx, &pb.PutRequest{Key: []byte("a"), IgnoreValue: true}))(t)
 	if kv := n.get(&pb.RangeRequest{Key: []byte("a")}).Kvs[0]; kv.Lease != 0 || string(kv.Value) != "2" || kv.Version != 3 {
 		t.Errorf("ignore_value, which detaches the lease: %v", kv)

@@ -110,7 +110,9 @@ func (c *chunks) next(view *core.View, r *corepb.Range) (*pb.RangeResponse, erro
 	if err != nil {
 		return nil, err
 	}
-	answer := &pb.RangeResponse{Kvs: keyValues(found.Records)}
+	answer := &pb.RangeResponse{}
+	fillRange(answer, &pb.RangeRequest{KeysOnly: r.KeysOnly}, found)
+	answer.Count, answer.More = 0, false
 	c.sent += int64(len(found.Records))
 	if found.More && c.sent < c.limit {
 		return answer, nil

@@ -51,7 +51,7 @@ func setRange(op *corepb.Op, r *pb.RangeRequest) {
 		Key:               r.Key,
 		End:               r.RangeEnd,
 		Limit:             max(r.Limit, 0),
-		Revision:          max(r.Revision, 0),
+		Revision:          r.Revision,
 		SortTarget:        corepb.Range_SortTarget(r.SortTarget),
 		SortOrder:         order,
 		KeysOnly:          r.KeysOnly,
@@ -63,10 +63,20 @@ func setRange(op *corepb.Op, r *pb.RangeRequest) {
 	}}
 }
 
-func fillRange(answer *pb.RangeResponse, result *core.Result) {
+func fillRange(answer *pb.RangeResponse, r *pb.RangeRequest, result *core.Result) {
 	answer.Kvs = keyValues(result.Records)
+	if hidesLeases(r) {
+		for _, kv := range answer.Kvs {
+			kv.Lease = 0
+		}
+	}
 	answer.Count = result.Count
 	answer.More = result.More
+}
+
+// hidesLeases reports whether a range is one that etcd 3.7 answers from its index of keys, which knows no leases.
+func hidesLeases(r *pb.RangeRequest) bool {
+	return r.KeysOnly && r.SortTarget != pb.RangeRequest_VALUE
 }
 
 func checkPut(r *pb.PutRequest) error {

@@ -75,7 +75,7 @@ func TestRequestsTranslateFieldByField(t *testing.T) {
 			MinModRevision: 3, MaxModRevision: 4, MinCreateRevision: 5, MaxCreateRevision: 6,
 		}}}},
 		{"a target without an order", func(op *corepb.Op) {
-			setRange(op, &pb.RangeRequest{Key: key, Limit: -1, Revision: -1, SortTarget: pb.RangeRequest_VALUE})
+			setRange(op, &pb.RangeRequest{Key: key, Limit: -1, SortTarget: pb.RangeRequest_VALUE})
 		}, &corepb.Op{Op: &corepb.Op_Range{Range: &corepb.Range{
 			Key: key, SortTarget: corepb.Range_BY_VALUE, SortOrder: corepb.Range_ASCEND,
 		}}}},

@@ -152,7 +152,7 @@ func (w *txnWording) fill(response *pb.ResponseOp, request *pb.RequestOp, result
 	switch request := request.Request.(type) {
 	case *pb.RequestOp_RequestRange:
 		answer := &pb.RangeResponse{Header: w.header()}
-		fillRange(answer, result)
+		fillRange(answer, request.RequestRange, result)
 		response.Response = &pb.ResponseOp_ResponseRange{ResponseRange: answer}
 	case *pb.RequestOp_RequestPut:
 		w.changed = true

@@ -136,14 +136,15 @@ type intervals struct {
 	ends btree.Map[string, string]
 }
 
-// add adds a range as a delete request names it. etcd takes "\0", the end that stands for every key from the first on,
-// by its bytes here, which makes such a range, as any that ends before it starts, a single key.
+// add adds the range of a delete. etcd takes "\0", the end that stands for every key from the first on, by its bytes
+// here, so that such a delete, as one that ends before it starts, collides with nothing.
 func (s *intervals) add(key, end []byte) {
-	if bytes.Compare(end, key) <= 0 {
+	switch {
+	case len(end) == 0:
 		s.insert(string(key), string(key)+"\x00")
-		return
+	case bytes.Compare(key, end) < 0:
+		s.insert(string(key), string(end))
 	}
-	s.insert(string(key), string(end))
 }
 
 func (s *intervals) insert(start, end string) {

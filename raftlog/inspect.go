@@ -22,7 +22,6 @@ type inspected struct {
 	marker   *walpb.Snapshot // the last one
 
 	lastEntry []byte // the last entry's record, not yet decoded
-	lastMark  uint64
 	crc       uint32 // of everything up to here
 }
 
@@ -57,6 +56,9 @@ func inspect(dir string, logger *slog.Logger) (*inspected, error) {
 	return in, nil
 }
 
+// headRecords is how many records every segment begins with: the running checksum and the identity.
+const headRecords = 2
+
 // read goes through a segment's records. damage is why it could not go on from the offset end; nil if what follows
 // there is empty space or the end of the file.
 func (in *inspected) read(s segment, first bool) (end int64, damage, err error) {
@@ -70,29 +72,31 @@ func (in *inspected) read(s segment, first bool) (end int64, damage, err error) 
 	for n := 0; ; n++ {
 		at := d.LastOffset()
 		err := d.Decode(&rec)
-		if errors.Is(err, io.EOF) {
-			if in.metadata == nil || n == 0 {
-				return at, errors.New("segment without a head"), nil
-			}
-			in.crc = d.LastCRC()
-			return at, nil, nil
-		}
 		var pathErr *os.PathError
-		if errors.As(err, &pathErr) { // the disk cannot be read: neither torn nor known to be damaged
+		switch {
+		case errors.As(err, &pathErr): // the disk cannot be read: neither torn nor known to be damaged
 			return at, nil, fmt.Errorf("raftlog: read segment: %w", err)
+		case err == nil && d.LastOffset()%8 != 0: // the padding is in the length, which no checksum covers
+			err = errors.New("record of an impossible length")
+		case err == nil:
+			err = in.record(&rec, d, n, first)
 		}
 		if err == nil {
-			err = in.record(&rec, d, n == 0, first)
+			continue
 		}
-		if err != nil {
-			return at, err, nil
+		if n < headRecords { // they are synced before the segment gets its name
+			return at, nil, fmt.Errorf("%w: %s has no head: %w", ErrCorrupt, s.path, err)
 		}
+		if errors.Is(err, io.EOF) {
+			in.crc, err = d.LastCRC(), nil
+		}
+		return at, err, nil
 	}
 }
 
-// record takes what is needed from a record whose checksum is right.
-func (in *inspected) record(rec *walpb.Record, d wal.Decoder, head, firstSegment bool) error {
-	if head != (rec.GetType() == wal.CrcType) {
+// record takes what is needed from a segment's n-th record, whose checksum is right.
+func (in *inspected) record(rec *walpb.Record, d wal.Decoder, n int, firstSegment bool) error {
+	if n == 0 != (rec.GetType() == wal.CrcType) || n == 1 && rec.GetType() != wal.MetadataType {
 		return fmt.Errorf("record type %d is out of place", rec.GetType())
 	}
 	switch rec.GetType() {
@@ -147,9 +151,6 @@ func (in *inspected) finish(s segment, end int64, damage error, logger *slog.Log
 	if damage == nil {
 		damage = errors.New("empty space before the end")
 	}
-	if in.metadata == nil { // the head is synced before the segment gets its name
-		return fmt.Errorf("%w: %s at offset %d: %w", ErrCorrupt, s.path, end, damage)
-	}
 	last, err := in.last()
 	if err != nil {
 		return fmt.Errorf("%w: %s before offset %d: %w", ErrCorrupt, s.path, end, err)
@@ -160,7 +161,7 @@ func (in *inspected) finish(s segment, end int64, damage error, logger *slog.Log
 	}
 	logger.Warn("torn write at the end of the log, repaired; nothing in it was acknowledged",
 		"segment", s.path, "offset", end, "bytes", used, "last_entry", last, "reason", damage)
-	return zeroFrom(s.path, end, int64(len(data)))
+	return zeroFrom(s.path, end, int64(len(data)+7)/8*8)
 }
 
 // survivors looks through the bytes after an unreadable record for readable ones, and returns the highest index that

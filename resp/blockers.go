@@ -71,11 +71,13 @@ func (b *blockers) enter(spec *blocking) (*waiter, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	first := false
+	queued := make(map[string]bool, len(spec.keys))
 	for _, key := range spec.keys {
 		name := queueKey(spec.space, key)
-		if slices.Contains(w.keys, name) {
+		if queued[name] {
 			continue
 		}
+		queued[name] = true
 		queue := b.queues[name]
 		if queue == nil {
 			b.nextID++

@@ -35,7 +35,7 @@ func TestCounters(t *testing.T) {
 		{"decrby n -9223372036854775808", "-ERR decrement would overflow"},
 		{"set s abc", "+OK"}, {"incr s", "-ERR value is not an integer or out of range"},
 		{"incrbyfloat s 1", "-ERR value is not a valid float"},
-		{"set f 10.50", "+OK"}, {"incrbyfloat f 0.1", "$4 10.6"}, {"incrbyfloat f 2.0e2", "$5 210.6"},
+		{"set f 10.50", "+OK"}, {"incrbyfloat f 0.1", "$4 10.6"}, {"incrbyfloat f 2.0e2", "$21 210.60000000000000001"},
 		{"incrbyfloat f inf", "-ERR increment would produce NaN or Infinity"},
 		{"rpush l a", ":1"}, {"incrbyfloat l abc", "-" + errWrongType},
 	})

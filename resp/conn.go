@@ -12,9 +12,10 @@ import (
 
 // conn is one client's connection. Its fields belong to its goroutine, except for those that say otherwise.
 //
-// A pipeline is handled as it arrives. Writes that follow one another are gathered in group and enter the log together;
-// whatever else comes first waits for them. Reads that follow one another share a view: all their requests had arrived
-// when it was taken, so that each of them is as linearizable as if it were alone.
+// A pipeline is handled as it arrives. Writes that follow one another are gathered in group and enter the log together.
+// A small read behind a write joins the group, which costs the log a few bytes where waiting for the write first would
+// cost a disk sync; whatever else comes waits for the group. Reads that follow one another share a view: all their
+// requests had arrived when it was taken, so that each of them is as linearizable as if it were alone.
 type conn struct {
 	srv *Server
 	nc  net.Conn
@@ -27,7 +28,7 @@ type conn struct {
 
 	db      uint32
 	tx      *transaction // nil outside MULTI
-	watched []watchedKey
+	watched map[watchedName]watchedKey
 	subs    subscriptions
 	box     *outbox // takes the output once the connection has subscribed
 
@@ -40,14 +41,14 @@ type conn struct {
 	public publicInfo // what other connections may see and do
 }
 
-// group is a run of writes that are not in the log yet. Their arguments are still in the read buffer.
+// group is a run of writes, and small reads among them, that are not in the log yet. Their arguments are still in the read buffer.
 type group struct {
 	items []groupItem
 	txns  []*corepb.Txn
 	bytes int
 }
 
-// groupItem is a write of a group, or an error between two of them, which has no ops.
+// groupItem is a command of a group, or an error between two of them, which has no ops.
 type groupItem struct {
 	plan   plan
 	silent bool
@@ -149,8 +150,7 @@ func (c *conn) execute(args [][]byte) {
 			return
 		}
 		c.alone(func() { c.ending = !c.block(&b) || c.ending })
-	case cmd.read != nil:
-		c.settle()
+	case cmd.read != nil && len(c.group.items) == 0:
 		if view := c.readView(); view != nil {
 			cmd.read(&q, view, &c.out)
 			c.checkView()
@@ -180,14 +180,15 @@ func (c *conn) mute() {
 	c.mark = len(c.out.buf)
 }
 
-// add carries out a plan: a write joins the group, a read waits for the group and is answered from a view.
+// add carries out a plan: a write joins the group; a read does too when it is small and comes behind a write, and is
+// answered from a view otherwise.
 func (c *conn) add(p plan) {
 	if len(p.ops) == 0 && len(c.group.items) == 0 {
 		p.reply(&c.out, nil)
 		c.mute()
 		return
 	}
-	if len(p.ops) > 0 && !p.changes() {
+	if len(p.ops) > 0 && !p.changes() && (len(c.group.items) == 0 || !p.cheap()) {
 		c.settle()
 		c.readPlan(&p)
 		c.mute()

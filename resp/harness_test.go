@@ -122,6 +122,14 @@ func (c *client) line() string {
 	return strings.TrimRight(s, "\r\n")
 }
 
+// run sends a request whose reply does not matter.
+func (c *client) run(request string) {
+	c.t.Helper()
+	c.send(request + "\r\necho .end.\r\n")
+	for c.line() != ".end." {
+	}
+}
+
 // bulk sends a request and returns the bulk string that it answers.
 func (c *client) bulk(request string) string {
 	c.t.Helper()
@@ -145,7 +153,7 @@ func wire(short string) string {
 	if short[0] == '-' {
 		return short + "\r\n"
 	}
-	return strings.ReplaceAll(short, " ", "\r\n") + "\r\n"
+	return strings.NewReplacer(" ", "\r\n", "\x1f", " ").Replace(short) + "\r\n"
 }
 
 // eventually waits for a condition that no event announces, such as another connection having blocked.

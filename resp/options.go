@@ -17,6 +17,9 @@ type Options struct {
 	// MaxQueryBytes bounds what a connection holds of one request, and of the requests that MULTI has queued.
 	// Default 64 MiB.
 	MaxQueryBytes int
+	// MaxNames is how many keys a connection may watch, and how many channels and patterns it may subscribe to. Default
+	// 1,048,576.
+	MaxNames int
 	// MaxGroupCommands and MaxGroupBytes bound the run of pipelined writes that enters the log as one group. Defaults
 	// 1,024 and 1 MiB.
 	MaxGroupCommands int
@@ -41,6 +44,7 @@ func (o Options) withDefaults() Options {
 	defaultInt(&o.MaxArguments, 1<<20)
 	defaultInt(&o.MaxInlineBytes, 64<<10)
 	defaultInt(&o.MaxQueryBytes, 64<<20)
+	defaultInt(&o.MaxNames, 1<<20)
 	defaultInt(&o.MaxGroupCommands, 1024)
 	defaultInt(&o.MaxGroupBytes, 1<<20)
 	defaultInt(&o.MaxOutputBytes, 32<<20)

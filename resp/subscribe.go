@@ -10,6 +10,10 @@ func (s *subscriptions) names(pattern bool) *map[string]struct{} {
 
 // subscribe answers SUBSCRIBE and PSUBSCRIBE: one message for each name.
 func (c *conn) subscribe(word string, names [][]byte, pattern bool) {
+	if c.subs.total()+len(names) > c.srv.opts.MaxNames {
+		c.out.err("ERR too many subscriptions")
+		return
+	}
 	if c.box == nil {
 		c.flush() // what was written before is written directly; an error shows at the next write
 		c.box = newOutbox(c.nc, c.srv.opts.MaxOutputBytes)

@@ -187,6 +187,28 @@ func (p *plan) changes() bool {
 	return false
 }
 
+// cheapOpsMax is how many keys a read may look at and still be small.
+const cheapOpsMax = 16
+
+// cheap reports whether a plan that only reads is so small that it may be carried out in the log.
+func (p *plan) cheap() bool {
+	if len(p.ops) > cheapOpsMax {
+		return false
+	}
+	for _, op := range p.ops {
+		switch op := op.Op.(type) {
+		case *corepb.Op_Get, *corepb.Op_Count:
+		case *corepb.Op_HashGet:
+			if len(op.HashGet.Fields) > cheapOpsMax {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
 // arityOK reports whether a request has an acceptable number of words.
 func (c *command) arityOK(words int) bool {
 	if c.arity < 0 {

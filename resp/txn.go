@@ -1,8 +1,6 @@
 package resp
 
 import (
-	"bytes"
-
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/core/corepb"
 )
@@ -41,10 +39,12 @@ type transaction struct {
 
 // watchedKey is what a key was when it was watched. These properties change with everything that Redis counts as
 // touching a key: every write moves the mod revision, but a new deadline alone does not.
-type watchedKey struct {
-	space                uint32
-	key                  []byte
-	mod, deadline, lease int64
+type watchedKey struct{ mod, deadline, lease int64 }
+
+// watchedName tells watched keys apart.
+type watchedName struct {
+	space uint32
+	key   string
 }
 
 func (c *conn) enqueue(cmd *command, args [][]byte) {
@@ -99,37 +99,37 @@ func runWatch(c *conn, q *request) {
 		c.out.err("ERR WATCH inside MULTI is not allowed")
 		return
 	}
+	if len(c.watched)+len(q.args)-1 > q.opts.MaxNames {
+		c.out.err("ERR too many watched keys")
+		return
+	}
 	view := c.readView()
 	if view == nil {
 		return
 	}
+	if c.watched == nil {
+		c.watched = map[watchedName]watchedKey{}
+	}
 	for _, key := range q.args[1:] {
-		if c.isWatched(q.db, key) {
-			continue
+		name := watchedName{q.db, string(key)}
+		if _, ok := c.watched[name]; ok {
+			continue // as it was when it was watched first
 		}
-		k := watchedKey{space: q.db, key: bytes.Clone(key)}
+		var k watchedKey
 		if record := view.Get(byte(q.db), key); record != nil {
-			k.mod, k.deadline, k.lease = record.ModRevision, record.DeadlineMillis, record.Lease
+			k = watchedKey{record.ModRevision, record.DeadlineMillis, record.Lease}
 		}
-		c.watched = append(c.watched, k)
+		c.watched[name] = k
 	}
 	c.out.ok()
 	c.checkView()
 }
 
-func (c *conn) isWatched(space uint32, key []byte) bool {
-	for i := range c.watched {
-		if c.watched[i].space == space && bytes.Equal(c.watched[i].key, key) {
-			return true
-		}
-	}
-	return false
-}
-
-func (k *watchedKey) guards() []*corepb.Guard {
+func (k watchedKey) guards(name watchedName) []*corepb.Guard {
 	guard := func(target corepb.Guard_Target, number int64) *corepb.Guard {
 		return &corepb.Guard{
-			Space: k.space, Key: k.key, Target: target, Comparison: corepb.Guard_EQUAL, Number: number, AnyKind: true,
+			Space: name.space, Key: []byte(name.key), Target: target, Comparison: corepb.Guard_EQUAL, Number: number,
+			AnyKind: true,
 		}
 	}
 	if k.mod == 0 {
@@ -154,8 +154,8 @@ func runExec(c *conn, _ *request) {
 		return
 	}
 	txn := &corepb.Txn{}
-	for i := range watched {
-		txn.Guards = append(txn.Guards, watched[i].guards()...)
+	for name, k := range watched {
+		txn.Guards = append(txn.Guards, k.guards(name)...)
 	}
 	plans := make([]plan, len(tx.calls))
 	db := c.db

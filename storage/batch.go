@@ -155,7 +155,7 @@ func (b *Batch) readBase(key []byte, e *entry) ([]byte, bool) {
 // Scan goes over [lower, upper) of the base with the batch's writes merged in.
 func (b *Batch) Scan(lower, upper []byte, options ...ScanOption) *Iterator {
 	it := &Iterator{reader: b, batch: b, lower: lower, upper: upper, reverse: isReverse(options)}
-	if b.err != nil {
+	if b.err != nil || isEmpty(lower, upper) {
 		return it
 	}
 	base, err := b.db.pebble.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})

@@ -79,9 +79,7 @@ func (it *Iterator) SeekGE(key []byte) bool {
 		return false
 	}
 	it.started = true
-	if bytes.Compare(key, it.lower) < 0 {
-		key = it.lower
-	}
+	key = it.clamp(key)
 	it.baseValid = it.base.SeekGE(key)
 	if it.batch == nil {
 		return it.checkBase()
@@ -100,15 +98,27 @@ func (it *Iterator) SeekLT(key []byte) bool {
 		return false
 	}
 	it.started = true
-	if it.upper != nil && bytes.Compare(key, it.upper) > 0 {
-		key = it.upper
-	}
+	key = it.clamp(key)
 	it.baseValid = it.base.SeekLT(key)
 	if it.batch == nil {
 		return it.checkBase()
 	}
 	it.overlayBefore(key)
 	return it.merge()
+}
+
+// isEmpty says whether bounds hold nothing whatever is stored. Pebble must not be given such.
+func isEmpty(lower, upper []byte) bool { return upper != nil && bytes.Compare(lower, upper) >= 0 }
+
+// clamp brings what is sought within the bounds. Pebble does so for the base, the overlay has none.
+func (it *Iterator) clamp(key []byte) []byte {
+	if bytes.Compare(key, it.lower) < 0 {
+		return it.lower
+	}
+	if it.upper != nil && bytes.Compare(key, it.upper) > 0 {
+		return it.upper
+	}
+	return key
 }
 
 // Key is the current key. It holds until the iterator moves and must not be modified.

@@ -22,6 +22,8 @@ type Options struct {
 }
 
 const (
+	// memtablesUsual is how many memtables there usually are under load: one being written, one being flushed.
+	memtablesUsual       = 2
 	defaultCacheBytes    = 64 << 20
 	defaultMemtableBytes = 32 << 20
 )
@@ -55,8 +57,10 @@ func (o Options) engine(db *DB, lock *pebble.Lock) *pebble.Options {
 		DisableWAL:         !o.EngineWAL,
 		Logger:             engineLogger{db},
 		EventListener:      db.listener(),
-		CacheSize:          o.CacheBytes,
-		MemTableSize:       uint64(o.MemtableBytes),
+		// Pebble takes the memory of its memtables out of the cache's: without room for them on top, two memtables of the
+		// default size leave a default cache nothing, and a point read that should take 2 µs decompresses an index block.
+		CacheSize:    o.CacheBytes + memtablesUsual*o.MemtableBytes,
+		MemTableSize: uint64(o.MemtableBytes),
 		// Two may wait for their flush while a third is written. More would only defer the stall, at the price of
 		// memory and of a longer replay after a crash.
 		MemTableStopWritesThreshold: 3,

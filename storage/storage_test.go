@@ -2,7 +2,9 @@ package storage
 
 import (
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -16,6 +18,9 @@ func open(t testing.TB, options Options) *DB {
 		if options.FS == nil {
 			options.FS = vfs.NewMem()
 		}
+	}
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	}
 	db, err := Open(options)
 	if err != nil {

@@ -152,7 +152,7 @@ func (v *View) Get(key []byte) ([]byte, bool) {
 // Scan goes over [lower, upper).
 func (v *View) Scan(lower, upper []byte, options ...ScanOption) *Iterator {
 	it := &Iterator{reader: v, lower: lower, upper: upper, reverse: isReverse(options)}
-	if v.failed() {
+	if v.failed() || isEmpty(lower, upper) {
 		return it
 	}
 	base, err := v.pinned.snapshot.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})

@@ -5,9 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"sync/atomic"
 	"time"
@@ -282,7 +282,7 @@ func (c *conn) awaitGroup() error {
 
 // idle sends what the watches saw, and waits for more to do.
 func (c *conn) idle() error {
-	if err := c.watches.deliver(math.MaxInt64, c.out.event); err != nil {
+	if err := c.sendEvents(); err != nil {
 		return err
 	}
 	c.out.flush()
@@ -294,6 +294,25 @@ func (c *conn) idle() error {
 		return context.Cause(c.ctx)
 	}
 	return nil
+}
+
+// sendEvents sends what the watches saw, while no answer is due. A feed may wake in the midst of a revision's publication,
+// when only some of the watches that it concerns have been told. Such events wait for the others, since several watches
+// that saw one change make one event: a linearizable view shows only what is published as a whole, that revision included.
+func (c *conn) sendEvents() error {
+	last, complete, err := c.watches.fetch()
+	if err != nil || last == 0 {
+		return err
+	}
+	if complete < last {
+		view, err := c.store.View(c.ctx, core.Linearizable)
+		if err != nil {
+			return fmt.Errorf("no view to compare events with: %w", err)
+		}
+		complete = view.Revision()
+		view.Close()
+	}
+	return c.watches.deliver(complete, c.out.event)
 }
 
 // identity gives what the connection's handshake has settled, to other goroutines.

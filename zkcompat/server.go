@@ -23,11 +23,12 @@ type Options struct {
 	SessionTimeoutMin, SessionTimeoutMax time.Duration
 	// HandshakeTimeout is how long a client may take to send its connect request; 10 s.
 	HandshakeTimeout time.Duration
-	// PacketBytesMax bounds a request; 1,048,575, ZooKeeper's jute.maxbuffer.
+	// PacketBytesMax bounds a request; 1,048,575, ZooKeeper's jute.maxbuffer. It should leave the store some room
+	// within the size it allows a command: what the store refuses for its size ends the connection.
 	PacketBytesMax int
-	// InFlightMax bounds the requests of a connection that are read and not answered, in number; about 256.
+	// InFlightMax bounds the requests of a connection that are in the log, and as many may wait behind them; 256.
 	InFlightMax int
-	// InFlightBytesMax bounds them in bytes; 8 MiB. One request is always taken.
+	// InFlightBytesMax bounds all of them in bytes; 8 MiB. One request is always taken.
 	InFlightBytesMax int
 	// WatchesMax bounds the watches of a connection; 100,000.
 	WatchesMax int

@@ -222,13 +222,10 @@ var errFellBehind = errors.New("watches fell behind the compacted history")
 // noticesMax is how many notices are fetched from the feed at a time.
 const noticesMax = 256
 
-// deliver hands over the events of changes up to a revision, in the order of the changes. Later ones wait, so that the
-// client sees changes and answers in one order.
+// deliver hands over the events of changes up to a revision, which must be published as a whole, in the order of the
+// changes. Later ones wait, so that the client sees changes and answers in one order.
 func (t *watchTable) deliver(upTo int64, send func(number int32, path string)) error {
-	if t.feed == nil {
-		return nil
-	}
-	if err := t.fetch(); err != nil {
+	if last, _, err := t.fetch(); err != nil || last == 0 {
 		return err
 	}
 	done := 0
@@ -259,8 +256,12 @@ func (e dueEvent) order(other dueEvent) int {
 	return cmp.Or(cmp.Compare(e.revision, other.revision), cmp.Compare(e.sub, other.sub), cmp.Compare(e.rank, other.rank))
 }
 
-// fetch reads the feed until it is caught up.
-func (t *watchTable) fetch() error {
+// fetch reads the feed until it is caught up. It returns the revision of the last event that waits to be sent, 0 when none
+// does, and one up to which the events are known to be complete.
+func (t *watchTable) fetch() (last, complete int64, err error) {
+	if t.feed == nil {
+		return 0, 0, nil
+	}
 	before := len(t.due)
 	for {
 		notices := t.feed.Next(noticesMax)
@@ -272,9 +273,9 @@ func (t *watchTable) fetch() error {
 			w := t.byID[n.ID]
 			switch {
 			case n.Err != nil:
-				return n.Err
+				return 0, 0, n.Err
 			case n.Compacted != 0:
-				return errFellBehind
+				return 0, 0, errFellBehind
 			case w == nil || w.fired: // the feed may have one more notice of a watch that was just removed
 				continue
 			}
@@ -287,7 +288,10 @@ func (t *watchTable) fetch() error {
 	if len(t.due) > before {
 		slices.SortStableFunc(t.due, dueEvent.order)
 	}
-	return nil
+	if len(t.due) == 0 {
+		return 0, 0, nil
+	}
+	return t.due[len(t.due)-1].revision, t.feed.Progress(), nil
 }
 
 // newDueEvent ranks an event among those of the same change of a key, which may be a change of the nodes above it too:

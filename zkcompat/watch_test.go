@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/core/corepb"
 )
 
@@ -128,6 +129,32 @@ func TestWatchesThatSeeTheSameMakeOneEvent(t *testing.T) {
 	c.set("/d", "1")
 	c.delete("/d")
 	wantEvents(t, c.take(), event{eventDataChanged, "/d"}, event{eventDeleted, "/d"})
+}
+
+// The connection may wake up while the hub is still telling its other watches of the same change.
+func TestAnIdleConnectionIsToldOfAChangeAsAWhole(t *testing.T) {
+	s := startServer(t, Options{})
+	c := s.connect()
+	crowd := s.store.Hub().NewFeed() // keeps the hub busy between the watches of our connection
+	defer crowd.Close()
+	for i := range int64(2000) {
+		path := []string{"/i/n", "/i"}[i%2]
+		if err := crowd.Add(i, core.Watch{Match: core.MatchChildren, Key: []byte(path)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	addWatch(c, "/i/n", addPersistent)
+	for range 100 {
+		s.do(put("/i/n", ""), put("/i/other", ""))
+		c.event()
+		c.take()
+		c.get("/i/n", true)
+		c.children("/i/n", true)
+		c.children("/i", true)
+		s.do(deleteKey("/i/n"))
+		events := append([]event{c.event()}, c.take()...)
+		wantEvents(t, events, event{eventDeleted, "/i/n"}, event{eventChildrenChanged, "/i"})
+	}
 }
 
 func TestEventsOfOneMultiComeEach(t *testing.T) {

@@ -31,7 +31,6 @@ type adapter interface {
 type node struct {
 	cfg    *config
 	logger *slog.Logger
-	open   func(*config, *slog.Logger) (*core.Store, error)
 
 	addrs    addresses
 	server   *protocols.Server
@@ -57,11 +56,8 @@ func serve(cfg *config, unknownVariables []string, stderr io.Writer) error {
 		logger.Warn("environment variables with names of no setting are ignored", "variables", unknownVariables)
 	}
 	stop := stopSignal(logger)
-	return newNode(cfg, logger).run(stop, stderr)
-}
-
-func newNode(cfg *config, logger *slog.Logger) *node {
-	return &node{cfg: cfg, logger: logger, open: openStore, failed: make(chan error, len(protocols.All))}
+	n := &node{cfg: cfg, logger: logger, failed: make(chan error, len(protocols.All))}
+	return n.run(stop, stderr)
 }
 
 // run is the life of a node. It returns nil after a clean end that stop asked for.
@@ -100,7 +96,7 @@ func (n *node) start() error {
 	if err := n.bind(); err != nil {
 		return err
 	}
-	store, err := n.open(n.cfg, n.logger)
+	store, err := openStore(n.cfg, n.logger)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 // version is the release. A build may set it: go build -ldflags '-X main.version=1.2.3'.
 var version = "0.1.0"
 
-// What clients are told, in the words of `triglot version`.
+// What clients may take it for.
 var speaks = []string{
 	"etcd API 3.7.3",
 	"Redis 7.4-compatible RESP2 and RESP3",

@@ -1,0 +1,56 @@
+package raftlog
+
+import (
+	"testing"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+func TestMemoryForgetsOldAppliedEntriesAndNothingElse(t *testing.T) {
+	for name, c := range map[string]struct{ entriesMax, bytesMax int }{
+		"by number": {10, 1 << 30},
+		"by size":   {1 << 30, 1000},
+	} {
+		m, err := newMemory(&Recovered{Marker: Marker{Index: 5, Term: 1}, State: &raftpb.HardState{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.entriesMax, m.bytesMax = c.entriesMax, c.bytesMax
+		for i := uint64(6); i <= 500; i++ {
+			if err := m.append([]*raftpb.Entry{{Index: new(i), Term: new(uint64(1)), Data: make([]byte, 100)}}); err != nil {
+				t.Fatal(err)
+			}
+			applied := max(i-3, 5)
+			if err := m.compact(applied); err != nil {
+				t.Fatal(err)
+			}
+			first, _ := m.FirstIndex()
+			last, _ := m.LastIndex()
+			if first != m.first || last != m.last || last != i || first > applied+1 {
+				t.Fatalf("%s: holds %d to %d, believes %d to %d", name, first, last, m.first, m.last)
+			}
+			if held := last + 1 - first; held > 22 || i > 100 && held < 10 || m.bytes != int(held)*100 {
+				t.Fatalf("%s: holds %d entries and counts %d bytes", name, held, m.bytes)
+			}
+		}
+	}
+}
+
+func TestMemoryCountsEntriesThatAreReplaced(t *testing.T) {
+	m, err := newMemory(&Recovered{Marker: Marker{Index: 5, Term: 1}, State: &raftpb.HardState{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := func(index, term uint64, size int) *raftpb.Entry {
+		return &raftpb.Entry{Index: new(index), Term: new(term), Data: make([]byte, size)}
+	}
+	if err := m.append([]*raftpb.Entry{entry(6, 1, 100), entry(7, 1, 100), entry(8, 1, 100)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.append([]*raftpb.Entry{entry(7, 2, 10)}); err != nil {
+		t.Fatal(err)
+	}
+	if m.bytes != 110 || m.last != 7 {
+		t.Fatalf("%d bytes up to %d", m.bytes, m.last)
+	}
+}
