@@ -40,6 +40,7 @@ type Hub struct {
 	// The publisher's own, reused from step to step.
 	groups []*eventGroup
 	hits   []*activeWatch
+	woken  []*Feed
 	label  []byte
 }
 
@@ -89,12 +90,21 @@ func (h *Hub) Publish(events []*storage.Event, revision int64) {
 			for _, w := range h.hits {
 				if w.lastMarked != g.position {
 					w.lastMarked = g.position
-					w.feed.mark(w, g)
+					if w.feed.mark(w, g) {
+						h.woken = append(h.woken, w.feed)
+					}
 				}
 			}
 		}
 	}
 	h.marked.Store(revision)
+
+	// Only now: whoever wakes finds all of the step, in every watch that it concerns.
+	for _, feed := range h.woken {
+		feed.signal()
+	}
+	clear(h.woken)
+	h.woken = h.woken[:0]
 
 	// Nothing is kept alive by what is only reused.
 	clear(h.groups)

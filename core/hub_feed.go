@@ -98,9 +98,8 @@ func (f *Feed) begin(w *activeWatch, span *ringSpan) (wake bool) {
 	return f.queue.push(w)
 }
 
-// mark owes a watch a group. It is the publisher's.
-func (f *Feed) mark(w *activeWatch, g *eventGroup) {
-	wake := false
+// mark owes a watch a group, and reports whether that is news to the feed's owner. It is the publisher's.
+func (f *Feed) mark(w *activeWatch, g *eventGroup) (wake bool) {
 	f.mu.Lock()
 	if w.active && g.position >= w.start && g.revision >= w.from {
 		if !w.due {
@@ -114,9 +113,7 @@ func (f *Feed) mark(w *activeWatch, g *eventGroup) {
 		}
 	}
 	f.mu.Unlock()
-	if wake {
-		f.signal()
-	}
+	return wake
 }
 
 // Remove ends a watch, and reports whether there was one. No later Next gives a notice of it.

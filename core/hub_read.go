@@ -1,6 +1,10 @@
 package core
 
-import "github.com/triglot/triglot/storage"
+import (
+	"math"
+
+	"github.com/triglot/triglot/storage"
+)
 
 // eventLog is what the hub needs of storage: the stored events that the ring has dropped.
 type eventLog interface {
@@ -31,6 +35,7 @@ type watchReading struct {
 	tail     uint64 // Lost speaks for the positions before it
 	next     int64  // stored events below this revision are dealt with
 	over     bool   // the watch cannot go on
+	bytes    int    // of the events that were read from the log for this watch alone
 }
 
 func (r *watchReading) empty() bool {
@@ -38,13 +43,23 @@ func (r *watchReading) empty() bool {
 	return len(n.Events) == 0 && len(n.Nodes) == 0 && !n.Lost && n.Compacted == 0 && n.Err == nil
 }
 
-func (r *watchReading) count() int { return max(1, r.events()) }
+// replayBytesMax bounds what one look reads from the log, to the end of a revision: unlike events of the ring, which all
+// watches share, it is memory of this one reader's.
+const replayBytesMax = 4 << 20
+
+// count is how much of Next's budget was used: all of it when the reading is heavy.
+func (r *watchReading) count() int {
+	if r.bytes >= replayBytesMax {
+		return math.MaxInt
+	}
+	return max(1, r.events())
+}
 
 func (r *watchReading) events() int { return len(r.notice.Events) + len(r.notice.Nodes) }
 
 // full reports whether to stop at the end of a revision.
 func (r *watchReading) full(w *activeWatch, budget int) bool {
-	return r.events() >= budget || w.Once && r.events() > 0
+	return r.events() >= budget || r.bytes >= replayBytesMax || w.Once && r.events() > 0
 }
 
 // read looks at what a watch is owed until it has a budget of events: first in the log, as far as the ring has dropped
@@ -154,8 +169,11 @@ func (h *Hub) replay(w *activeWatch, from, to int64, budget int, so watchReading
 			r.limitNodes(w)
 		} else if w.wants(e) {
 			if w.Prev {
-				e.Prev, failure = view.before(e)
+				if e.Prev, failure = view.before(e); e.Prev != nil {
+					r.bytes += len(e.Prev.Value)
+				}
 			}
+			r.bytes += len(e.Key) + len(e.Record.Value)
 			r.notice.Events = append(r.notice.Events, e)
 		}
 		return failure == nil

@@ -91,11 +91,6 @@ func (l *diskLog) open(o LogOptions) (*Recovered, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	for i, e := range entries { // readAll has seen that there are no gaps
-		if i > 0 && e.GetTerm() < entries[i-1].GetTerm() {
-			return nil, fmt.Errorf("%w: entry %d has term %d after %d", ErrCorrupt, e.GetIndex(), e.GetTerm(), entries[i-1].GetTerm())
-		}
-	}
 	// Every segment begins with the state last saved since the log was opened. Without this one, a segment cut before
 	// the next state would begin with none, and purging those before it would lose it.
 	if err := l.wal.Save(state, nil); err != nil {

@@ -21,8 +21,9 @@ type inspected struct {
 	metadata []byte
 	marker   *walpb.Snapshot // the last one
 
-	lastEntry []byte // the last entry's record, not yet decoded
-	crc       uint32 // of everything up to here
+	last, lastTerm uint64 // of the last entry, or of the marker if that is later
+	state          *raftpb.HardState
+	crc            uint32 // of everything up to here
 }
 
 // inspect reads all segments, and makes the log one that etcd's reader accepts if that loses nothing that was synced.
@@ -36,7 +37,10 @@ func inspect(dir string, logger *slog.Logger) (*inspected, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &inspected{marker: &walpb.Snapshot{Index: new(uint64(0)), Term: new(uint64(0))}}
+	in := &inspected{
+		marker: &walpb.Snapshot{Index: new(uint64(0)), Term: new(uint64(0))},
+		state:  &raftpb.HardState{},
+	}
 	for i, s := range segments {
 		end, damage, err := in.read(s, i == 0)
 		if err != nil {
@@ -111,27 +115,61 @@ func (in *inspected) record(rec *walpb.Record, d wal.Decoder, n int, firstSegmen
 		}
 		in.metadata = append([]byte{}, rec.Data...)
 	case wal.EntryType:
-		in.lastEntry = rec.Data
+		return in.entry(rec.Data)
 	case wal.StateType:
+		return in.hardState(rec.Data)
 	case wal.SnapshotType:
-		var m walpb.Snapshot
-		if err := proto.Unmarshal(rec.Data, &m); err != nil {
-			return fmt.Errorf("marker: %w", err)
-		}
-		in.marker = &m
+		return in.mark(rec.Data)
 	default:
 		return fmt.Errorf("unknown record type %d", rec.GetType())
 	}
 	return nil
 }
 
-// last is the index of the last entry that was read.
-func (in *inspected) last() (uint64, error) {
+// entry checks that an entry follows the one before it or replaces earlier ones, which takes a later term. It could
+// also be a record of another type: no checksum covers that.
+func (in *inspected) entry(data []byte) error {
 	var e raftpb.Entry
-	if err := proto.Unmarshal(in.lastEntry, &e); err != nil {
-		return 0, fmt.Errorf("entry: %w", err)
+	if err := proto.Unmarshal(data, &e); err != nil {
+		return fmt.Errorf("entry: %w", err)
 	}
-	return max(e.GetIndex(), in.marker.GetIndex()), nil
+	index, term := e.GetIndex(), e.GetTerm()
+	follows := index == in.last+1 && term >= in.lastTerm
+	replaces := index <= in.last && index > max(in.state.GetCommit(), in.marker.GetIndex()) && term > in.lastTerm
+	if !follows && !replaces && in.last != 0 {
+		return fmt.Errorf("entry %d of term %d after %d of term %d", index, term, in.last, in.lastTerm)
+	}
+	in.last, in.lastTerm = index, term
+	return nil
+}
+
+// hardState checks that term and commit do not go back.
+func (in *inspected) hardState(data []byte) error {
+	var s raftpb.HardState
+	if err := proto.Unmarshal(data, &s); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	if s.GetTerm() < in.state.GetTerm() || s.GetCommit() < in.state.GetCommit() {
+		return fmt.Errorf("state %v after %v", &s, in.state)
+	}
+	in.state = &s
+	return nil
+}
+
+// mark checks that markers do not go back.
+func (in *inspected) mark(data []byte) error {
+	var m walpb.Snapshot
+	if err := proto.Unmarshal(data, &m); err != nil {
+		return fmt.Errorf("marker: %w", err)
+	}
+	if m.GetIndex() < in.marker.GetIndex() || m.GetTerm() < in.marker.GetTerm() {
+		return fmt.Errorf("marker at entry %d after one at %d", m.GetIndex(), in.marker.GetIndex())
+	}
+	in.marker = &m
+	if m.GetIndex() > in.last {
+		in.last, in.lastTerm = m.GetIndex(), m.GetTerm()
+	}
+	return nil
 }
 
 // finish decides what to do about the last segment, which was read up to end.
@@ -151,16 +189,12 @@ func (in *inspected) finish(s segment, end int64, damage error, logger *slog.Log
 	if damage == nil {
 		damage = errors.New("empty space before the end")
 	}
-	last, err := in.last()
-	if err != nil {
-		return fmt.Errorf("%w: %s before offset %d: %w", ErrCorrupt, s.path, end, err)
-	}
-	if synced := survivors(tail); synced > last {
+	if synced := survivors(tail); synced > in.last {
 		return fmt.Errorf("%w: %s at offset %d: %w; entries %d to %d were synced and cannot be read",
-			ErrCorrupt, s.path, end, damage, last+1, synced)
+			ErrCorrupt, s.path, end, damage, in.last+1, synced)
 	}
 	logger.Warn("torn write at the end of the log, repaired; nothing in it was acknowledged",
-		"segment", s.path, "offset", end, "bytes", used, "last_entry", last, "reason", damage)
+		"segment", s.path, "offset", end, "bytes", used, "last_entry", in.last, "reason", damage)
 	return zeroFrom(s.path, end, int64(len(data)+7)/8*8)
 }
 

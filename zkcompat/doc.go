@@ -29,6 +29,7 @@
 //     before it.
 //   - An answer carries the revision of the view or the result it was made from, as its zxid. Before it is written, all
 //     watch events of changes up to that revision are; those of later changes wait for a later answer, or until nothing
-//     is in flight. Events are sent only of revisions that the hub has published as a whole. The client therefore sees changes, by events and answers, in the order in which they happened.
+//     is in flight. Events are sent only of revisions that the hub has published as a whole. The client therefore sees
+//     changes, by events and answers, in the order in which they happened.
 //   - A watch is registered from the revision after the view that its request was answered from.
 package zkcompat

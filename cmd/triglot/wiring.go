@@ -18,13 +18,21 @@ func openStore(cfg *config, logger *slog.Logger) (*core.Store, error) {
 	store, err := core.Open(core.Config{
 		Dir: cfg.DataDir, Name: cfg.Name, Logger: logger,
 		HistoryAge: unbounded(cfg.HistoryAge), HistoryBytes: unbounded(cfg.HistoryBytes),
-		CacheBytes: cfg.BlockCacheBytes, MemtableBytes: cfg.MemtableBytes, EngineWAL: cfg.EngineWAL,
+		CommandBytesMax: commandBytesMax(cfg),
+		CacheBytes:      cfg.BlockCacheBytes, MemtableBytes: cfg.MemtableBytes, EngineWAL: cfg.EngineWAL,
 		RingEvents: cfg.WatchRingEvents, RingBytes: cfg.WatchRingBytes,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", cfg.DataDir, err)
 	}
 	return store, nil
+}
+
+// commandBytesMax is the largest command that a request of any protocol can become: keys and values stay as long as they
+// are, and what is around them grows by half at most. The constant is for small limits: the server's own commands.
+func commandBytesMax(cfg *config) int {
+	request := max(cfg.MaxRequestBytes, cfg.ZKMaxPacketBytes)
+	return int(request + request/2 + 64<<10)
 }
 
 // unbounded turns the 0 of a setting, which means no bound, into core's way of saying so.
