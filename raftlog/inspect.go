@@ -21,7 +21,7 @@ type inspected struct {
 	metadata []byte
 	marker   *walpb.Snapshot // the last one
 
-	last, lastTerm uint64 // of the last entry, or of the marker if that is later
+	last, lastTerm uint64 // of the last entry, or of a marker beyond it; 0 before the first entry of those that are left
 	state          *raftpb.HardState
 	crc            uint32 // of everything up to here
 }
@@ -166,7 +166,7 @@ func (in *inspected) mark(data []byte) error {
 		return fmt.Errorf("marker at entry %d after one at %d", m.GetIndex(), in.marker.GetIndex())
 	}
 	in.marker = &m
-	if m.GetIndex() > in.last {
+	if in.last != 0 && m.GetIndex() > in.last {
 		in.last, in.lastTerm = m.GetIndex(), m.GetTerm()
 	}
 	return nil
@@ -189,12 +189,13 @@ func (in *inspected) finish(s segment, end int64, damage error, logger *slog.Log
 	if damage == nil {
 		damage = errors.New("empty space before the end")
 	}
-	if synced := survivors(tail); synced > in.last {
+	last := max(in.last, in.marker.GetIndex())
+	if synced := survivors(tail); synced > last {
 		return fmt.Errorf("%w: %s at offset %d: %w; entries %d to %d were synced and cannot be read",
-			ErrCorrupt, s.path, end, damage, in.last+1, synced)
+			ErrCorrupt, s.path, end, damage, last+1, synced)
 	}
 	logger.Warn("torn write at the end of the log, repaired; nothing in it was acknowledged",
-		"segment", s.path, "offset", end, "bytes", used, "last_entry", in.last, "reason", damage)
+		"segment", s.path, "offset", end, "bytes", used, "last_entry", last, "reason", damage)
 	return zeroFrom(s.path, end, int64(len(data)+7)/8*8)
 }
 

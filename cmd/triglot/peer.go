@@ -1,14 +1,17 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/triglot/triglot/protocols"
 )
+
+// acceptPause keeps the loop from spinning while the process is out of file descriptors.
+const acceptPause = 50 * time.Millisecond
 
 // peerPort holds the address under which other members would find this one. A member that is alone has nothing to say
 // there, but the address is part of its identity, and a taken port is better found at the start than when the second
@@ -31,7 +34,8 @@ func openPeerPort(address string, logger *slog.Logger) (*peerPort, error) {
 				return
 			}
 			if err != nil {
-				logger.LogAttrs(context.Background(), slog.LevelDebug, "peer address: cannot accept", slog.Any("error", err))
+				logger.Debug("peer address: cannot accept", "err", err)
+				time.Sleep(acceptPause)
 				continue
 			}
 			logger.Debug("peer address: connection closed, this member is alone", "remote", conn.RemoteAddr().String())
