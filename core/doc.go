@@ -24,6 +24,7 @@
 //   - lessor.run: ends leases whose time is over, by proposing it. Sleeps until the soonest.
 //   - reaper.run: the same for keys with deadlines, containers and TTL nodes.
 //   - historian.run: samples the revision, proposes compactions, removes what they made dead.
+//   - a watch over the state engine, which ends the store when that can write no more.
 //   - truncateLog: after each flush of the state engine, lets raftlog drop what is not needed for replay.
 //
 // The apply goroutine is raftlog's; whatever it calls must not wait for a client.

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/triglot/triglot/core/corepb"
@@ -23,6 +24,8 @@ type historian struct {
 	bytes    int64         // negative: no bound
 	samples  []historySample
 	purgeNow chan struct{} // capacity 1: the compacted revision moved
+	grown    chan struct{} // capacity 1: superseded bytes passed next sample's
+	sampleAt atomic.Int64  // superseded bytes at which the next sample is due
 
 	mu     sync.Mutex    // guards the fields below
 	purged int64         // compacted revision up to which everything dead is gone
@@ -37,7 +40,10 @@ type historySample struct {
 }
 
 func newHistorian(s *Store) *historian {
-	h := &historian{store: s, age: s.cfg.HistoryAge, bytes: s.cfg.HistoryBytes, purgeNow: make(chan struct{}, 1)}
+	h := &historian{
+		store: s, age: s.cfg.HistoryAge, bytes: s.cfg.HistoryBytes,
+		purgeNow: make(chan struct{}, 1), grown: make(chan struct{}, 1),
+	}
 	if h.age == 0 {
 		h.age = historyAgeDefault
 	}
@@ -47,19 +53,34 @@ func newHistorian(s *Store) *historian {
 	return h
 }
 
+// supersede tells the historian how many bytes of versions have been superseded since the beginning.
+func (h *historian) supersede(bytes int64) {
+	if h.bytes > 0 && bytes >= h.sampleAt.Load() {
+		notify(h.grown)
+	}
+}
+
 // purge wakes the historian after a compaction.
 func (h *historian) purge() { notify(h.purgeNow) }
 
 func (h *historian) run(ctx context.Context) {
-	tick := time.NewTicker(h.interval())
-	defer tick.Stop()
+	var tick <-chan time.Time // none without a bound of age
+	if h.age > 0 {
+		ticker := time.NewTicker(max(10*time.Millisecond, h.age/historySamples))
+		defer ticker.Stop()
+		tick = ticker.C
+	}
 	h.sample(time.Now())
 	h.purge() // what an earlier run of the node left
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
+		case now := <-tick:
+			h.sample(now)
+			h.compact(ctx, now)
+		case <-h.grown:
+			now := time.Now()
 			h.sample(now)
 			h.compact(ctx, now)
 		case <-h.purgeNow:
@@ -74,14 +95,15 @@ func (h *historian) purgeDead(ctx context.Context) {
 	if view == nil {
 		return
 	}
+	defer view.Release()
 	compacted := view.State().Compacted
-	view.Release()
 	if err := h.store.db.PurgeHistory(ctx, compacted); err != nil {
 		if ctx.Err() == nil {
 			h.store.logger.Error("old history could not be removed", "err", err)
 		}
 		return
 	}
+	h.supersede(view.State().SupersededBytes) // a bound may be passed still
 	h.mu.Lock()
 	h.purged = compacted
 	next := h.next
@@ -116,16 +138,6 @@ func (s *Store) WaitPurged(ctx context.Context, revision int64) error {
 	}
 }
 
-// interval is how often the bounds are looked at: often enough for the age, and at least every few seconds for the
-// bytes, which grow with the writes.
-func (h *historian) interval() time.Duration {
-	interval := 5 * time.Second
-	if h.age > 0 {
-		interval = min(interval, max(10*time.Millisecond, h.age/historySamples))
-	}
-	return interval
-}
-
 // sample remembers the present, unless the last sample will do for it.
 func (h *historian) sample(now time.Time) {
 	view := h.store.views.get()
@@ -137,12 +149,13 @@ func (h *historian) sample(now time.Time) {
 	if n := len(h.samples); n > 0 {
 		last := h.samples[n-1]
 		aged := h.age > 0 && now.Sub(last.at) >= h.age/historySamples
-		grown := h.bytes > 0 && state.HistoryBytes-last.superseded >= h.bytes/historySamples
+		grown := h.bytes > 0 && state.SupersededBytes-last.superseded >= h.bytes/historySamples
 		if last.revision == state.Revision || !aged && !grown {
 			return
 		}
 	}
-	h.samples = append(h.samples, historySample{at: now, revision: state.Revision, superseded: state.HistoryBytes})
+	h.sampleAt.Store(state.SupersededBytes + h.bytes/historySamples)
+	h.samples = append(h.samples, historySample{at: now, revision: state.Revision, superseded: state.SupersededBytes})
 }
 
 // compact proposes a compaction when a bound is passed.
@@ -162,7 +175,8 @@ func (h *historian) compact(ctx context.Context, now time.Time) {
 	}
 }
 
-// target chooses the revision to compact at, 0 for none, and drops the samples that are of no more use.
+// target chooses the revision to compact at, 0 for none, and drops the samples that are of no more use. What happened
+// up to a sample's revision goes with a compaction at it.
 func (h *historian) target(now time.Time) int64 {
 	view := h.store.views.get()
 	if view == nil {
@@ -170,25 +184,23 @@ func (h *historian) target(now time.Time) int64 {
 	}
 	state := *view.State()
 	view.Release()
-	keep := 0 // samples before it are behind a bound
+	behind := 0 // samples that lie behind a bound: all before this one
+	heavy := h.bytes > 0 && h.store.db.SupersededBytes() > h.bytes
 	for i, s := range h.samples {
-		aged := h.age > 0 && now.Sub(s.at) > h.age
-		heavy := h.bytes > 0 && h.store.db.HistoryBytes() > h.bytes && state.HistoryBytes-s.superseded > h.bytes*9/10
-		if aged || heavy {
-			keep = i + 1
+		if h.age > 0 && now.Sub(s.at) >= h.age {
+			behind = i + 1
+		}
+		// A compaction that frees a little more than it must need not be followed by another at once. What is from
+		// before the first sample, of an earlier run, goes first.
+		if heavy && (i == 0 || state.SupersededBytes-h.samples[i-1].superseded > h.bytes*9/10) {
+			behind = i + 1
 		}
 	}
-	heavy := h.bytes > 0 && h.store.db.HistoryBytes() > h.bytes
-	var target int64
-	switch {
-	case keep > 0 && heavy && keep < len(h.samples) && h.samples[keep].revision <= state.Revision:
-		target = h.samples[keep].revision
-	case keep > 0:
-		target = h.samples[keep-1].revision
-	case heavy && len(h.samples) > 0:
-		target = h.samples[0].revision // all that the bound is passed by is from before the first sample
+	if behind == 0 {
+		return 0
 	}
-	h.samples = h.samples[keep:]
+	target := h.samples[behind-1].revision
+	h.samples = h.samples[behind:]
 	if target <= state.Compacted {
 		return 0
 	}

@@ -30,6 +30,8 @@ type step struct {
 	leases   []leaseChange
 	// deadline is the soonest deadline that the step set, 0 for none.
 	deadline int64
+	// superseded is State.SupersededBytes.
+	superseded int64
 	// compacted says that the compacted revision moved.
 	compacted bool
 }
@@ -51,6 +53,18 @@ func (m *machine) Apply(entries []raftlog.Entry) error {
 	compacted := state.Compacted
 	s := &step{}
 	m.completed = m.completed[:0]
+	committed := false
+	defer func() {
+		for i := range m.completed {
+			c := &m.completed[i]
+			if committed {
+				c.pending.complete(c.place, c.result)
+			} else {
+				c.pending.fail(&Error{Code: CodeUnknownFate, Detail: "the node failed while applying"})
+			}
+			*c = completion{}
+		}
+	}()
 	origin := m.origin.Load()
 	for i := range entries {
 		entry := &entries[i]
@@ -73,7 +87,7 @@ func (m *machine) Apply(entries []raftlog.Entry) error {
 		}
 	}
 	s.index, s.revision = state.AppliedIndex, state.Revision
-	s.compacted = state.Compacted != compacted
+	s.superseded, s.compacted = state.SupersededBytes, state.Compacted != compacted
 	if err := batch.Err(); err != nil {
 		return fmt.Errorf("core: reading state: %w", err)
 	}
@@ -81,11 +95,7 @@ func (m *machine) Apply(entries []raftlog.Entry) error {
 		return fmt.Errorf("core: writing state: %w", err)
 	}
 	m.applied(s)
-	for i := range m.completed {
-		c := &m.completed[i]
-		c.pending.complete(c.place, c.result)
-		*c = completion{}
-	}
+	committed = true
 	return nil
 }
 

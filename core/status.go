@@ -27,7 +27,7 @@ func (s *Store) Status() Status {
 	status := Status{
 		Name: s.identity.Name, ClusterID: s.identity.Cluster, MemberID: s.identity.Member,
 		Leader: raft.Leader, Term: raft.Term, RaftIndex: raft.Commit, AppliedIndex: raft.Applied,
-		DiskBytes: metrics.DiskBytes, LiveBytes: metrics.LiveBytes, HistoryBytes: s.db.HistoryBytes(), StartedAt: s.started,
+		DiskBytes: metrics.DiskBytes, LiveBytes: metrics.LiveBytes, HistoryBytes: s.db.SupersededBytes(), StartedAt: s.started,
 	}
 	if view := s.views.get(); view != nil {
 		state := view.State()

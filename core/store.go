@@ -140,6 +140,13 @@ func (s *Store) open(ctx context.Context) error {
 	case <-s.log.Done():
 		return fmt.Errorf("core: the log stopped while starting: %w", s.log.Err())
 	}
+	s.own(ctx, func(ctx context.Context) {
+		select {
+		case <-ctx.Done():
+		case <-db.Failed():
+			s.fatal(fmt.Errorf("core: the state engine failed: %w", db.Err()))
+		}
+	})
 	s.own(ctx, s.lessor.run)
 	s.own(ctx, s.reaper.run)
 	s.own(ctx, s.history.run)
@@ -210,6 +217,7 @@ func (s *Store) applied(step *step) {
 	}
 	s.shown.Store(step.revision)
 	s.views.set(s.db.View())
+	s.history.supersede(step.superseded)
 	s.leaseEnds.tell(ended)
 	if step.deadline != 0 {
 		s.reaper.expect(step.deadline)

@@ -76,7 +76,7 @@ type decision struct {
 // decideAndRun judges the guards of a Txn and runs the branch that they choose. It leaves undoing to its caller.
 func (t *tx) decideAndRun(txn *corepb.Txn, result *TxnResult) {
 	decided := t.decide(txn)
-	if result.Err, result.FailedOp = t.checkRevisions(txn, &decided); result.Err == nil {
+	if result.FailedOp, result.Err = t.checkRevisions(txn, &decided); result.Err == nil {
 		t.branch(txn, &decided, result)
 	}
 }
@@ -99,9 +99,9 @@ func (t *tx) decide(txn *corepb.Txn) decision {
 
 // checkRevisions looks at the revisions that the ranges of a Txn ask for, all before the first op: they are judged by
 // the revision before the Txn, as in etcd. Only a Txn that is undone as a whole is refused for them.
-func (t *tx) checkRevisions(txn *corepb.Txn, d *decision) (err error, failedOp int) {
+func (t *tx) checkRevisions(txn *corepb.Txn, d *decision) (failedOp int, err error) {
 	if !txn.AbortOnError {
-		return nil, 0
+		return 0, nil
 	}
 	nested := d.nested
 	for i, op := range branchOf(txn, d.holds) {
@@ -109,14 +109,14 @@ func (t *tx) checkRevisions(txn *corepb.Txn, d *decision) (err error, failedOp i
 		case *corepb.Op_Range:
 			err = t.readable(op.Range.Revision)
 		case *corepb.Op_Txn:
-			err, _ = t.checkRevisions(op.Txn, &nested[0])
+			_, err = t.checkRevisions(op.Txn, &nested[0])
 			nested = nested[1:]
 		}
 		if err != nil {
-			return err, i
+			return i, err
 		}
 	}
-	return nil, 0
+	return 0, nil
 }
 
 func branchOf(txn *corepb.Txn, holds bool) []*corepb.Op {

@@ -83,6 +83,13 @@ func startServer(t testing.TB, args ...string) *server {
 // start runs the process and returns when it serves.
 func (s *server) start() {
 	s.t.Helper()
+	s.spawn()
+	s.awaitPing()
+}
+
+// spawn runs the process.
+func (s *server) spawn() {
+	s.t.Helper()
 	s.process = exec.Command(binary, s.args...)
 	s.process.Stdout, s.process.Stderr = s, s
 	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -95,6 +102,12 @@ func (s *server) start() {
 		s.exit = process.Wait()
 		close(exited)
 	}(s.process)
+}
+
+// awaitPing returns when the process answers.
+func (s *server) awaitPing() {
+	s.t.Helper()
+	exited := s.exited
 	deadline := time.Now().Add(patience)
 	for {
 		conn, err := net.DialTimeout("tcp", s.resp, time.Second)

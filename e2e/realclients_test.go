@@ -50,11 +50,18 @@ func (c tools) Etcd(args ...string) string {
 	return strings.TrimRight(tool(c.t, c.etcdctl, append([]string{"--endpoints", c.s.etcd}, args...)...), "\n")
 }
 
-// ZooKeeper gives the last line that the client prints: before it come its log lines.
+// ZooKeeper gives the last line that the client prints as an answer. Lines of its log, and of the connection's events,
+// come before the answer and now and then after it.
 func (c tools) ZooKeeper(args ...string) string {
 	c.t.Helper()
-	lines := strings.Split(strings.TrimRight(tool(c.t, c.zkCli, append([]string{"-server", c.s.zk}, args...)...), "\n"), "\n")
-	return lines[len(lines)-1]
+	answer := ""
+	for line := range strings.Lines(tool(c.t, c.zkCli, append([]string{"-server", c.s.zk}, args...)...)) {
+		line = strings.TrimRight(line, "\n")
+		if line != "" && line != "WATCHER::" && !strings.HasPrefix(line, "WatchedEvent") {
+			answer = line
+		}
+	}
+	return answer
 }
 
 func expect(t *testing.T, what, got, want string) {

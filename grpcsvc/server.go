@@ -102,7 +102,6 @@ func New(store *core.Store, opts Options) *Server {
 		// Goroutines that are used again spare each request the growth of a new stack, a tenth of a get's CPU time.
 		// Streams that stay open occupy theirs; when all are occupied a request has one of its own.
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.SharedWriteBuffer(true), // idle connections, of which watchers have many, then hold no buffer
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPingMin}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: serverPing, Timeout: serverPingTimeout}),
 	)

@@ -70,8 +70,19 @@ func (a *appender) run() {
 			}
 			if err != nil {
 				a.n.fail(err)
+				a.refuse(rest)
 				return
 			}
+		}
+	}
+}
+
+// refuse answers those who wait for what will not be done.
+func (a *appender) refuse(rest []write) {
+	a.n.writes.close()
+	for _, w := range append(rest, a.n.writes.poll(nil)...) {
+		if w.truncate != nil {
+			w.truncate.answer <- a.n.stopped()
 		}
 	}
 }
@@ -112,8 +123,8 @@ func (a *appender) append(writes []write) error {
 	return nil
 }
 
-// truncate moves the marker to index. Only durable entries are ever applied, and only applied ones are truncated, so
-// the entry is in the log before the marker is.
+// truncate moves the marker to index. The Machine is only given durable entries, and only what it was given can be
+// truncated, so the entry is in the log before the marker is.
 func (a *appender) truncate(index uint64) error {
 	if index <= a.marker.Index {
 		return nil
@@ -132,23 +143,20 @@ func (a *appender) truncate(index uint64) error {
 	return nil
 }
 
-// Truncate says that everything up to the entry flushed is durable elsewhere and will be reported as Config.Applied
-// after a restart. The log may forget it. Calling it with what is forgotten already does nothing.
+// Truncate says that everything up to the entry flushed is durable elsewhere, so that Config.Applied will not be less
+// after a restart. The log may forget it. It returns when that is recorded, one sync later, and may be called from
+// anywhere, even from Machine.Apply. Calling it with what is forgotten already does nothing. An error means that the
+// node has stopped, or that disk space could not be given back.
 func (n *Node) Truncate(flushed uint64) error {
-	if applied := n.status.applied.Load(); flushed > applied {
-		return fmt.Errorf("raftlog: cannot truncate to %d: only %d is applied", flushed, applied)
+	if handed := n.status.handed.Load(); flushed > handed {
+		return fmt.Errorf("raftlog: cannot truncate to %d: the machine has been given entries up to %d only", flushed, handed)
 	}
 	t := &truncation{index: flushed, answer: make(chan error, 1)}
 	if !n.writes.put(write{truncate: t}) {
 		return n.stopped()
 	}
-	select {
-	case err := <-t.answer:
-		if err != nil {
-			return err
-		}
-	case <-n.done:
-		return n.stopped()
+	if err := <-t.answer; err != nil {
+		return err
 	}
 	// Deleting a segment can take milliseconds: too long for the append goroutine.
 	n.purging.Lock()

@@ -49,6 +49,8 @@ func (a *applier) apply(batch []*raftpb.Message) error {
 		}
 	}
 	first, last := a.entries[0].Index, a.entries[len(a.entries)-1].Index
+	s := &a.n.status
+	s.handed.Store(last) // before the Machine can report a flush of it
 	if err := a.n.cfg.Machine.Apply(a.entries); err != nil {
 		return fmt.Errorf("raftlog: apply entries %d to %d: %w", first, last, err)
 	}
@@ -56,7 +58,6 @@ func (a *applier) apply(batch []*raftpb.Message) error {
 	clear(a.proposals)
 	a.entries, a.proposals = a.entries[:0], a.proposals[:0]
 
-	s := &a.n.status
 	s.applied.Store(last)
 	if at := s.readyAt.Load(); at != 0 && last >= at && !s.ready {
 		s.ready = true

@@ -125,6 +125,30 @@ func TestAFailedMarkerStopsTheNode(t *testing.T) {
 	}
 }
 
+func TestAMachineThatWaitsForATruncationDoesNotHoldUpAFailure(t *testing.T) {
+	broken := &failingLog{left: 20, err: errors.New("input/output error")}
+	m := &flushingMachine{recorder: newRecorder(0), node: make(chan *Node, 1)}
+	cfg := testConfig(t, t.TempDir(), m)
+	cfg.OpenLog = func(o LogOptions) (Log, *Recovered, error) {
+		l, r, err := OpenDisk(o)
+		broken.Log = l
+		return broken, r, err
+	}
+	n, err := Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.node <- n
+	go func() { <-n.Done(); m.release() }()
+	for seq := uint64(1); n.Propose(t.Context(), seq, payload(seq)) == nil; seq++ {
+		m.waitSeqs(int(seq))
+	}
+	<-n.Done()
+	if !errors.Is(n.Err(), broken.err) {
+		t.Fatal(n.Err())
+	}
+}
+
 func TestABootstrapThatCannotBeWrittenDoesNotStart(t *testing.T) {
 	broken := &failingLog{left: 1, mark: true, err: errors.New("no space left on device")}
 	cfg := testConfig(t, t.TempDir(), newRecorder(0))

@@ -19,7 +19,7 @@ type Status struct {
 type published struct {
 	leader, term, last, commit atomic.Uint64 // raft goroutine
 	readyAt                    atomic.Uint64 // raft goroutine: Ready once this is applied; 0 while unknown
-	applied                    atomic.Uint64 // apply goroutine
+	handed, applied            atomic.Uint64 // apply goroutine: Machine.Apply was called with it, has returned
 	marker                     atomic.Uint64 // append goroutine
 
 	ready bool // whether Node.ready is closed; the apply goroutine's alone
@@ -30,6 +30,7 @@ func (p *published) start(r *Recovered, applied uint64) {
 	p.commit.Store(r.State.GetCommit())
 	p.last.Store(r.Marker.Index + uint64(len(r.Entries)))
 	p.marker.Store(r.Marker.Index)
+	p.handed.Store(applied)
 	p.applied.Store(applied)
 }
 

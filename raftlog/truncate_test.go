@@ -5,6 +5,38 @@ import (
 	"testing"
 )
 
+// flushingMachine is durable as soon as Apply is over, and says so from within.
+type flushingMachine struct {
+	*recorder
+	node chan *Node
+	n    *Node
+}
+
+func (m *flushingMachine) Apply(entries []Entry) error {
+	if m.n == nil {
+		m.n = <-m.node
+	}
+	if err := m.recorder.Apply(entries); err != nil {
+		return err
+	}
+	return m.n.Truncate(entries[len(entries)-1].Index)
+}
+
+func TestAMachineMayTruncateWhatItIsBeingGiven(t *testing.T) {
+	m := &flushingMachine{recorder: newRecorder(0), node: make(chan *Node, 1)}
+	n, err := Start(testConfig(t, t.TempDir(), m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.node <- n
+	mustPropose(t, n, 1, 100)
+	checkSeqs(t, m.waitSeqs(100), 100)
+	mustStop(t, n)
+	if s := n.Status(); s.FirstIndex != s.Applied+1 {
+		t.Fatalf("%+v", s)
+	}
+}
+
 func TestTruncationKeepsExactlyWhatAReplayNeeds(t *testing.T) {
 	dir := t.TempDir()
 	var flushed flushedState

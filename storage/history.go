@@ -15,8 +15,8 @@ import (
 
 const historyTombstone = 1
 
-// AppendEvent adds a change of the shared space to the history. Type, Key, Revision, Sub and Record must be set; the
-// batch keeps nothing of the event.
+// AppendEvent adds a change of the shared space to the history. Type, Key, Revision, Sub and Record must be set, and
+// Prev where there was a version before; the batch keeps nothing of the event.
 func (b *Batch) AppendEvent(e *Event) {
 	key := LogKey(make([]byte, 0, 13), e.Revision, e.Sub)
 	value := e.Append(make([]byte, 0, 64+len(e.Key)+len(e.Record.Value)))
@@ -26,9 +26,24 @@ func (b *Batch) AppendEvent(e *Event) {
 		flags = historyTombstone
 	}
 	pointed := binary.AppendUvarint([]byte{flags}, uint64(len(value)))
-	b.state.HistoryBytes += int64(len(key) + len(value) + len(pointer) + len(pointed))
+	bytes := int64(len(key) + len(value) + len(pointer) + len(pointed))
+	b.state.HistoryBytes += bytes
+	if e.Type == EventDelete {
+		b.state.SupersededBytes += bytes
+	}
+	if e.Prev != nil {
+		b.state.SupersededBytes += versionBytes(e.Key, e.Prev)
+	}
 	b.Set(key, value)
 	b.Set(pointer, pointed)
+}
+
+// versionBytes is what AppendEvent once added for a version of a key.
+func versionBytes(key []byte, record *Record) int64 {
+	head := *record
+	head.Value = nil
+	value := 2 + len(key) + len(head.Append(make([]byte, 0, 96))) + len(record.Value)
+	return int64(13 + value + 15 + len(key) + 1 + uvarintLen(value))
 }
 
 // historyRow is a row of the history table.

@@ -74,6 +74,11 @@ func (db *DB) HistoryBytes() int64 {
 	return db.current.Load().state.HistoryBytes - db.purge.bytes.Load()
 }
 
+// SupersededBytes estimates how much of HistoryBytes a compaction at the present revision would free.
+func (db *DB) SupersededBytes() int64 {
+	return max(0, db.current.Load().state.SupersededBytes-db.purge.bytes.Load())
+}
+
 // PurgeHistory removes what no read at or after the revision needs; State.Compacted must be at or above it already. It
 // works in bounded steps, and ends early when ctx does; the next call goes on from there. Calls wait for one another.
 func (db *DB) PurgeHistory(ctx context.Context, revision int64) error {

@@ -16,6 +16,9 @@ type State struct {
 	NextCollection uint64
 	Counts         [Spaces]int64 // keys of each space
 	HistoryBytes   int64         // bytes ever added to log and history; DB.HistoryBytes takes off what was purged
+	// SupersededBytes is the part of HistoryBytes that no live key needs: versions that were replaced or deleted, and
+	// tombstones. Versions are counted to within a few bytes.
+	SupersededBytes int64
 }
 
 // initialState is the state of an empty store.
@@ -34,6 +37,7 @@ func (s *State) Append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(s.StampMillis))
 	dst = binary.AppendUvarint(dst, s.NextCollection)
 	dst = binary.AppendUvarint(dst, uint64(s.HistoryBytes))
+	dst = binary.AppendUvarint(dst, uint64(s.SupersededBytes))
 	for _, n := range s.Counts {
 		dst = binary.AppendUvarint(dst, uint64(n))
 	}
@@ -54,6 +58,8 @@ func DecodeState(b []byte) (State, error) {
 		StampMillis:    int64(d.uvarint()),
 		NextCollection: d.uvarint(),
 		HistoryBytes:   int64(d.uvarint()),
+
+		SupersededBytes: int64(d.uvarint()),
 	}
 	for i := range s.Counts {
 		s.Counts[i] = int64(d.uvarint())

@@ -1,0 +1,389 @@
+package e2e
+
+var redisStringCases = []redisCase{
+	{"GET and SET", `
+		GET k
+		SET k v
+		GET k
+		SET k ""
+		GET k
+		SET "" empty-name
+		GET ""
+		SET "bin\x00\r\n" "\x00\xff\r\n"
+		GET "bin\x00\r\n"
+		SET k
+		SET
+		GET
+		GET a b
+		RPUSH l a
+		GET l
+		SET l replaced
+		GET l
+		TYPE l
+	`},
+	{"conditions of SET", `
+		SET k v XX
+		SET k v NX
+		SET k w NX
+		SET k w XX
+		SET k w nx
+		SET k w xX
+		GET k
+		SET k v NX XX
+		SET k v XX NX
+		SET k v NX NX
+		SET k v XX XX
+		SET k v GET
+		SET k w GET NX
+		SET absent w GET NX
+		SET absent2 w GET XX
+		GET absent
+		EXISTS absent2
+		SET k x NX GET
+		SET k x XX GET
+		SET k x GET GET
+		RPUSH l a
+		SET l v GET
+		SET l v NX GET
+		SET l v NX
+		SET l v XX
+		TYPE l
+		SET k v FOO
+		SET k v GETX
+		SET k v NX FOO
+		SET k v ""
+	`},
+	{"lifetimes of SET", `
+		SET k v EX 100
+		@near TTL k
+		SET k v PX 100000
+		@near PTTL k
+		SET k v EXAT 33177117420
+		EXPIRETIME k
+		PEXPIRETIME k
+		SET k v PXAT 33177117420123
+		PEXPIRETIME k
+		EXPIRETIME k
+		SET k w KEEPTTL
+		PEXPIRETIME k
+		GET k
+		SET k w
+		TTL k
+		SET k w KEEPTTL
+		TTL k
+		SET new w KEEPTTL
+		TTL new
+		SET k v ex 100 nx
+		SET k2 v px 100000 nx get
+		SET k2 v px 100000 xx get
+		@near TTL k2
+		SET k v EX
+		SET k v PX
+		SET k v EXAT
+		SET k v EX abc
+		SET k v EX 1.5
+		SET k v EX ""
+		SET k v EX " 1"
+		SET k v EX 0
+		SET k v EX -1
+		SET k v PX 0
+		SET k v PX -1
+		SET k v EXAT 0
+		SET k v EXAT -1
+		SET k v PXAT -1
+		SET k v EX 9223372036854775807
+		SET k v EX 9223372036854775
+		SET k v EX 9223372036854776
+		SET k v PX 9223372036854775807
+		SET k v PX 9223372036854770000
+		SET k v EXAT 9223372036854775807
+		SET k v PXAT 9223372036854775807
+		PEXPIRETIME k
+		SET k v EX 99999999999999999999
+		SET k v EX 100 PX 100
+		SET k v EX 100 EX 100
+		SET k v EX 100 EXAT 33177117420
+		SET k v EX 100 KEEPTTL
+		SET k v KEEPTTL EX 100
+		SET k v KEEPTTL KEEPTTL
+		SET k v PERSIST
+		SET k v EXAT 1
+		EXISTS k
+		SET k v PXAT 1
+		EXISTS k
+		SET k v EXAT 1 GET
+		SET k v
+		SET k v EXAT 1 NX
+		SET k v EXAT 1 XX
+		EXISTS k
+		SET k v PX 1
+		.until ":0\r\n" EXISTS k
+	`},
+	{"SETEX, PSETEX, SETNX and GETSET", `
+		SETEX k 100 v
+		@near TTL k
+		GET k
+		PSETEX k 100000 w
+		@near PTTL k
+		GET k
+		SETEX k 0 v
+		SETEX k -1 v
+		PSETEX k 0 v
+		PSETEX k -5 v
+		SETEX k abc v
+		SETEX k 9223372036854775807 v
+		PSETEX k 9223372036854775807 v
+		SETEX k 10
+		PSETEX k 10
+		RPUSH l a
+		SETEX l 100 v
+		TYPE l
+		SETNX k v
+		SETNX new v
+		SETNX new w
+		GET new
+		SETNX a
+		RPUSH l2 a
+		SETNX l2 v
+		GETSET k z
+		TTL k
+		GETSET none z
+		GET none
+		GETSET l2 z
+		GETSET k
+	`},
+	{"GETDEL and GETEX", `
+		GETDEL none
+		SET k v
+		GETDEL k
+		EXISTS k
+		RPUSH l a
+		GETDEL l
+		GETDEL
+		GETDEL a b
+		GETEX none
+		GETEX none EX 100
+		GETEX none EX abc
+		GETEX none FOO
+		GETEX l
+		GETEX l EX 100
+		GETEX l EX abc
+		GETEX l FOO
+		SET k v
+		GETEX k
+		TTL k
+		GETEX k EX 100
+		@near TTL k
+		GETEX k PX 200000
+		@near PTTL k
+		GETEX k EXAT 33177117420
+		EXPIRETIME k
+		GETEX k PXAT 33177117420123
+		PEXPIRETIME k
+		GETEX k
+		PEXPIRETIME k
+		GETEX k PERSIST
+		TTL k
+		GETEX k PERSIST
+		GETEX k EX
+		GETEX k EX 0
+		GETEX k EX -1
+		GETEX k PX -1
+		GETEX k EXAT -1
+		GETEX k EX 9223372036854775807
+		GETEX k EX 100 PX 100
+		GETEX k EX 100 PERSIST
+		GETEX k PERSIST EX 100
+		GETEX k PERSIST PERSIST
+		GETEX k KEEPTTL
+		GETEX k NX
+		GETEX k PXAT 1
+		EXISTS k
+		GETEX
+	`},
+	{"many keys at once", `
+		MSET a 1 b 2
+		MGET a b c
+		MSET a 1 b
+		MSET a
+		MSET
+		MSET a 3 a 4
+		GET a
+		RPUSH l x
+		MGET a l b
+		MGET
+		MSET l v
+		TYPE l
+		MSETNX x 1 y 2
+		MSETNX y 3 z 4
+		EXISTS z
+		MSETNX x 1 y
+		MSETNX p 1 p 2
+		GET p
+		SET ttl v EX 100
+		MSET ttl w
+		TTL ttl
+		RPUSH l2 x
+		MSETNX q 1 l2 2
+		EXISTS q
+	`},
+	{"parts of strings", `
+		APPEND k hello
+		APPEND k " world"
+		GET k
+		APPEND k ""
+		APPEND none ""
+		EXISTS none
+		STRLEN k
+		STRLEN absent
+		GETRANGE k 0 4
+		GETRANGE k -5 -1
+		GETRANGE k 0 -1
+		GETRANGE k 5 2
+		GETRANGE k -1 -5
+		GETRANGE k 100 200
+		GETRANGE k -100 3
+		GETRANGE k -100 -50
+		GETRANGE k 3 100
+		GETRANGE absent 0 -1
+		GETRANGE k a 1
+		GETRANGE k 1 b
+		GETRANGE k 9223372036854775807 9223372036854775807
+		GETRANGE k -9223372036854775808 9223372036854775807
+		SUBSTR k 0 3
+		SETRANGE k 6 WORLD
+		GET k
+		SETRANGE k 15 x
+		GET k
+		SETRANGE k 0 ""
+		SETRANGE absent 0 ""
+		EXISTS absent
+		SETRANGE absent 3 ab
+		GET absent
+		SETRANGE k -1 x
+		SETRANGE k abc x
+		SETRANGE k 536870912 x
+		SETRANGE k 9223372036854775807 x
+		SETRANGE k 536870912 ""
+		RPUSH l a
+		APPEND l x
+		STRLEN l
+		GETRANGE l 0 1
+		SETRANGE l 0 x
+		SETRANGE l 0 ""
+		SETRANGE l -1 x
+		SETRANGE l 536870912 x
+		APPEND k
+		STRLEN
+		GETRANGE k 0
+		SETRANGE k 0
+		SET ttl v EX 100
+		APPEND ttl w
+		SETRANGE ttl 0 x
+		@near TTL ttl
+	`},
+	{"integers", `
+		INCR n
+		INCR n
+		DECR n
+		INCRBY n 10
+		DECRBY n 3
+		GET n
+		INCRBY n -5
+		DECRBY n -5
+		SET n 9223372036854775807
+		INCR n
+		INCRBY n 1
+		GET n
+		SET n -9223372036854775808
+		DECR n
+		DECRBY n 1
+		INCRBY n -1
+		DECRBY n -9223372036854775808
+		INCRBY n abc
+		INCRBY n 1.5
+		INCRBY n " 1"
+		INCRBY n 01
+		INCRBY n +1
+		INCRBY n -0
+		INCRBY n ""
+		INCRBY n 9223372036854775808
+		SET s abc
+		INCR s
+		SET s " 1"
+		INCR s
+		SET s 01
+		INCR s
+		SET s -0
+		INCR s
+		SET s ""
+		INCR s
+		SET s 1.0
+		INCR s
+		SET s 9223372036854775808
+		INCR s
+		RPUSH l a
+		INCR l
+		DECRBY l 1
+		INCRBY l abc
+		INCR
+		INCR n 1
+		INCRBY n
+		SET ttl 1 EX 100
+		INCR ttl
+		@near TTL ttl
+	`},
+	{"floating-point numbers", `
+		INCRBYFLOAT f 10.5
+		INCRBYFLOAT f 0.1
+		INCRBYFLOAT f -5
+		GET f
+		SET f 10.50
+		INCRBYFLOAT f 0.1
+		SET f 5.0e3
+		INCRBYFLOAT f 2.0e2
+		SET f 3.0
+		INCRBYFLOAT f 1.0
+		INCRBYFLOAT f 0
+		SET f 0.1
+		INCRBYFLOAT f 0.2
+		SET f 1
+		INCRBYFLOAT f 0.3333333333333333333
+		SET f 1e17
+		INCRBYFLOAT f 1
+		SET f 1e20
+		INCRBYFLOAT f 1.5
+		SET f -0
+		INCRBYFLOAT f 0
+		SET f 0
+		INCRBYFLOAT f -0.0
+		SET f 1
+		INCRBYFLOAT f -1.0000000001
+		INCRBYFLOAT f abc
+		INCRBYFLOAT f inf
+		INCRBYFLOAT f -inf
+		INCRBYFLOAT f nan
+		INCRBYFLOAT f ""
+		INCRBYFLOAT f " 1"
+		INCRBYFLOAT f "1 "
+		INCRBYFLOAT f 0x10
+		INCRBYFLOAT f +1
+		INCRBYFLOAT f .5
+		INCRBYFLOAT f 5.
+		INCRBYFLOAT f 1e400
+		SET f abc
+		INCRBYFLOAT f 1
+		SET f " 1"
+		INCRBYFLOAT f 1
+		SET f ""
+		INCRBYFLOAT f 1
+		RPUSH l a
+		INCRBYFLOAT l 1
+		INCRBYFLOAT l abc
+		INCRBYFLOAT f
+		SET ttl 1 EX 100
+		INCRBYFLOAT ttl 1.5
+		@near TTL ttl
+		INCR ttl
+	`},
+}
