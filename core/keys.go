@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"math"
 	"slices"
 
 	"github.com/triglot/triglot/core/corepb"
@@ -36,7 +37,7 @@ func (t *tx) putOp(op *corepb.Put, out *Result) {
 	after.Lease = op.Lease
 	after.DeadlineMillis = op.DeadlineMillis
 	if op.TtlMillis != 0 {
-		after.DeadlineMillis = t.now + op.TtlMillis
+		after.DeadlineMillis = t.in(op.TtlMillis)
 	}
 	if op.KeepLife || op.IgnoreLease {
 		keepLife(after, before)
@@ -47,6 +48,15 @@ func (t *tx) putOp(op *corepb.Put, out *Result) {
 	}
 	out.OK = true
 	t.put(space, op.Key, before, after, "set")
+}
+
+// in gives the instant some milliseconds from now. What is further than a number of milliseconds can say is endless
+// enough for its last.
+func (t *tx) in(millis int64) int64 {
+	if millis > math.MaxInt64-t.now {
+		return math.MaxInt64
+	}
+	return t.now + millis
 }
 
 // put stores a record, or, when its deadline has passed already, removes the key.
@@ -123,7 +133,7 @@ func (t *tx) expire(op *corepb.Expire, out *Result) {
 	}
 	after.DeadlineMillis = op.DeadlineMillis
 	if op.Relative {
-		after.DeadlineMillis = t.now + op.TtlMillis
+		after.DeadlineMillis = t.in(op.TtlMillis)
 	}
 	for _, condition := range op.Conditions {
 		if !expireAllowed(condition, before.DeadlineMillis, after.DeadlineMillis) {

@@ -175,6 +175,9 @@ var redisKeyCases = []redisCase{
 		@sorted KEYS "h[a-]llo"
 		@sorted KEYS "hello\\"
 		@sorted KEYS "**"
+		@page SCAN 0 COUNT 100 MATCH *
+		@page SCAN 0 COUNT 100 MATCH **
+		@page SCAN 0 COUNT 100 MATCH ""
 		@sorted KEYS "***e*"
 		@sorted KEYS ?
 		@sorted KEYS ???
@@ -201,7 +204,10 @@ var redisKeyCases = []redisCase{
 		SCAN
 		SCAN abc
 		SCAN -1x
-		SCAN ""
+		@page SCAN "" COUNT 100
+		@page SCAN +0 COUNT 100
+		@page SCAN -0 COUNT 100
+		@page SCAN 00 COUNT 100
 		SCAN 0x10
 		SCAN " 0"
 		SCAN 1.5
@@ -268,6 +274,8 @@ var redisKeyCases = []redisCase{
 		COPY a b DB
 		COPY a b DB abc
 		COPY a b DB 16
+		COPY a b DB 2147483648
+		COPY a b DB 99999999999999999999
 		COPY a b DB -1
 		COPY a b FOO
 		COPY a b REPLACE FOO
@@ -309,6 +317,8 @@ var redisKeyCases = []redisCase{
 		MOVE a 16
 		MOVE a -1
 		MOVE a abc
+		MOVE a 2147483648
+		MOVE a 99999999999999999999
 		MOVE none 16
 		MOVE a
 		RPUSH l x y
@@ -387,7 +397,7 @@ var redisKeyCases = []redisCase{
 		OBJECT ENCODING len64
 		OBJECT ENCODING none
 		object encoding short
-		OBJECT REFCOUNT short
+		@shape OBJECT REFCOUNT short
 		OBJECT REFCOUNT none
 		@near OBJECT IDLETIME short
 		OBJECT IDLETIME none

@@ -168,6 +168,7 @@ func (r *scriptRun) line(line scriptLine) bool {
 	}
 	ours, theirs := c.receive()
 	if line.keep != "" {
+		line.likeness = "shape"
 		trim := func(got reply) string { return strings.TrimRight(got.text, "\r\n")[1:] }
 		r.kept[line.keep] = [2]string{trim(ours), trim(theirs)}
 	}

@@ -152,7 +152,7 @@ var likenesses = map[string]likeness{
 			}
 			return ours.encode() == theirs.encode()
 		}},
-	"near": {"two servers are asked at two moments", func(ours, theirs reply) bool { return near(ours, theirs, 3000) }},
+	"near":  {"two servers are asked at two moments", func(ours, theirs reply) bool { return near(ours, theirs, 3000) }},
 	"shape": {"the content is the server's own: its version, its time, its numbers for clients", sameShape},
 	"words": {"a table of properties, each a set", func(ours, theirs reply) bool {
 		return deepSorted(ours).encode() == deepSorted(theirs).encode()

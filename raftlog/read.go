@@ -6,7 +6,9 @@ import "context"
 // the call.
 //
 // A leader must have committed an entry of its own term before it knows what is committed; Ready stands for that. From
-// then on nobody else can have committed anything that a lone voter does not know of, so it asks nobody.
+// then on nobody else can have committed anything that a lone voter does not know of, so it asks nobody; and since its
+// own Machine acknowledges nothing before it was handed it, what it was handed by now is enough. A read need not wait
+// for entries that are still being written.
 func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
 	select {
 	case <-n.stopping:
@@ -24,5 +26,5 @@ func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
 			return 0, ctx.Err()
 		}
 	}
-	return n.status.commit.Load(), nil
+	return n.status.handed.Load(), nil
 }

@@ -31,19 +31,21 @@ type blockers struct {
 	nextID int64
 	count  int
 
+	hub  *core.Hub
 	feed *core.Feed
 	done chan struct{} // closed when run has returned
 }
 
 // keyQueue is the queue of one key. Its watch lives as long as somebody waits.
 type keyQueue struct {
-	id      int64 // of the watch
-	waiters []*waiter
+	id       int64 // of the watch
+	revision int64 // of the last change that was heard of
+	waiters  []*waiter
 }
 
 func newBlockers(hub *core.Hub) *blockers {
 	return &blockers{
-		queues: map[string]*keyQueue{}, byID: map[int64]*keyQueue{}, feed: hub.NewFeed(), done: make(chan struct{}),
+		queues: map[string]*keyQueue{}, byID: map[int64]*keyQueue{}, hub: hub, feed: hub.NewFeed(), done: make(chan struct{}),
 	}
 }
 
@@ -64,13 +66,12 @@ func (b *blockers) contended(spec *blocking) bool {
 	return false
 }
 
-// enter queues a client for its keys. It is woken at once when it is the first for one of them, because the key may
-// have changed before it was watched.
-func (b *blockers) enter(spec *blocking) (*waiter, error) {
+// enter queues a client for its keys, which it has looked at in vain up to the revision before from. What has happened
+// to them since wakes it.
+func (b *blockers) enter(spec *blocking, from int64) (*waiter, error) {
 	w := &waiter{wake: make(chan struct{}, 1), unblock: make(chan bool, 1)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	first := false
 	queued := make(map[string]bool, len(spec.keys))
 	for _, key := range spec.keys {
 		name := queueKey(spec.space, key)
@@ -82,21 +83,17 @@ func (b *blockers) enter(spec *blocking) (*waiter, error) {
 		if queue == nil {
 			b.nextID++
 			queue = &keyQueue{id: b.nextID}
-			watch := core.Watch{Match: core.MatchAny, Space: byte(spec.space), Key: []byte(name[1:])}
+			watch := core.Watch{Match: core.MatchAny, Space: byte(spec.space), Key: []byte(name[1:]), From: from}
 			if err := b.feed.Add(queue.id, watch); err != nil {
 				b.remove(w)
 				return nil, err
 			}
 			b.queues[name], b.byID[queue.id] = queue, queue
-			first = true
 		}
 		queue.waiters = append(queue.waiters, w)
 		w.keys = append(w.keys, name)
 	}
 	b.count++
-	if first {
-		w.look()
-	}
 	return w, nil
 }
 
@@ -120,6 +117,16 @@ func (b *blockers) remove(w *waiter) {
 		delete(b.queues, name)
 		delete(b.byID, queue.id)
 	}
+}
+
+// changed tells the revision of the last change of the keys that a client waits for.
+func (b *blockers) changed(w *waiter) (revision int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, name := range w.keys {
+		revision = max(revision, b.queues[name].revision)
+	}
+	return revision
 }
 
 // waiting is the number of blocked clients.
@@ -152,8 +159,17 @@ func (b *blockers) notify(notices []core.Notice) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i := range notices {
-		if queue := b.byID[notices[i].ID]; queue != nil {
-			queue.waiters[0].look()
+		notice := &notices[i]
+		queue := b.byID[notice.ID]
+		if queue == nil {
+			continue
 		}
+		if n := len(notice.Events); n > 0 {
+			queue.revision = max(queue.revision, notice.Events[n-1].Revision)
+		}
+		if notice.Lost {
+			queue.revision = max(queue.revision, b.hub.Stats().Revision)
+		}
+		queue.waiters[0].look()
 	}
 }

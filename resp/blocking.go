@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"errors"
 	"math"
 	"time"
 
@@ -125,74 +126,96 @@ func blockMoveOf(q *request, op *corepb.Op, timeout []byte) (b blocking, errText
 	return b, errText
 }
 
-// find looks for the first key that is a list, -1 when there is none. A key of another kind is an error for a command
-// that has just begun, and nothing to take for one that waits, as in Redis. Looking costs the log nothing.
-//
-// The view is linearizable whatever the server's choice, since a waiter that is woken by a change must see it.
-func (c *conn) find(b *blocking, waiting bool) (at int, err error) {
+// find looks for the first key that is a list, -1 when there is none, and tells the revision at which it looked. A key of
+// another kind is an error for a command that has just begun, and nothing to take for one that waits, as in Redis.
+// Looking costs the log nothing.
+func (c *conn) find(b *blocking, waiting bool) (at int, revision int64, err error) {
 	view, err := c.srv.store.View(c.srv.ctx, core.Linearizable)
 	if err != nil {
-		return -1, err
+		return -1, 0, err
 	}
 	defer view.Close()
 	for i, key := range b.keys {
 		switch record := view.Get(byte(b.space), key); {
 		case record == nil:
 		case record.Kind == storage.KindList:
-			return i, view.Err()
+			return i, view.Revision(), view.Err()
 		case !waiting:
-			return -1, core.ErrWrongKind
+			return -1, 0, core.ErrWrongKind
 		}
 	}
-	return -1, view.Err()
+	return -1, view.Revision(), view.Err()
 }
 
-// take takes from the first list there is. answered is false when there was nothing to take.
-func (c *conn) take(b *blocking, waiting bool) (answered bool) {
-	at, err := c.find(b, waiting)
+// take runs the op on some of the keys. answered is false when there was nothing to take.
+func (c *conn) take(b *blocking, keys [][]byte) (answered bool, err error) {
+	results, err := c.srv.store.Do(c.srv.ctx, &corepb.Txn{Then: []*corepb.Op{b.take(keys)}})
 	if err != nil {
-		c.out.fail(err)
-		return true
-	}
-	if at < 0 {
-		return false
-	}
-	results, err := c.srv.store.Do(c.srv.ctx, &corepb.Txn{Then: []*corepb.Op{b.take(b.keys[at : at+1])}})
-	if err != nil {
-		c.out.fail(err)
-		return true
+		return false, err
 	}
 	result := &results.Results[0]
-	switch {
-	case result.Err != nil:
-		c.out.fail(result.Err)
-	case !result.OK:
-		return false // somebody was faster
-	default:
-		b.format(&c.out, result)
+	if result.Err != nil || !result.OK {
+		return false, result.Err
 	}
-	return true
+	b.format(&c.out, result)
+	return true, nil
+}
+
+// takeWoken looks again for a client that waits, at a revision or later.
+//
+// Events come before views show what they tell. Where the view is not there yet the op is tried on all keys: it comes
+// behind the change in the log. Only a key of another kind makes it fail, and by then the view tells which.
+func (c *conn) takeWoken(b *blocking, revision int64) (answered bool) {
+	at, seen, err := c.find(b, true)
+	if err == nil && at < 0 && seen < revision {
+		answered, err = c.take(b, b.keys)
+		if errors.Is(err, core.ErrWrongKind) {
+			at, _, err = c.find(b, true)
+		}
+	}
+	if err == nil && at >= 0 {
+		answered, err = c.take(b, b.keys[at:at+1])
+	}
+	if err != nil {
+		c.out.fail(err)
+		return true
+	}
+	return answered
+}
+
+// enterQueue queues a client that found nothing to take, unless it is answered before that.
+func (c *conn) enterQueue(b *blocking) (w *waiter, err error) {
+	for {
+		at, revision, err := c.find(b, false)
+		if err != nil {
+			return nil, err
+		}
+		// Somebody who waits already comes first.
+		if at >= 0 && !c.srv.blockers.contended(b) {
+			if answered, err := c.take(b, b.keys[at:at+1]); answered || err != nil {
+				return nil, err
+			}
+		}
+		w, err := c.srv.blockers.enter(b, revision+1)
+		if !errors.Is(err, core.ErrCompacted) { // so much has happened since: look again
+			return w, err
+		}
+	}
 }
 
 // block runs a blocking command. open is false when the connection has to end.
 func (c *conn) block(b *blocking) (open bool) {
-	if !c.srv.blockers.contended(b) {
-		if c.take(b, false) {
-			return true
-		}
-	} else if _, err := c.find(b, false); err != nil {
-		c.out.fail(err)
-		return true
-	}
-	if c.flush() != nil {
-		return false
-	}
-	w, err := c.srv.blockers.enter(b)
+	w, err := c.enterQueue(b)
 	if err != nil {
 		c.out.fail(err)
+	}
+	if w == nil {
 		return true
 	}
 	defer c.srv.blockers.leave(w)
+	if c.flush() != nil {
+		return false
+	}
 	c.public.blocked.Store(w)
 	defer c.public.blocked.Store(nil)
 
@@ -212,7 +235,7 @@ func (c *conn) await(w *waiter, b *blocking, expired <-chan time.Time, gone <-ch
 	for {
 		select {
 		case <-w.wake:
-			if c.take(b, true) {
+			if c.takeWoken(b, c.srv.blockers.changed(w)) {
 				return true
 			}
 		case <-expired:

@@ -127,7 +127,7 @@ func TestNoRequestStopsTheServer(t *testing.T) {
 	go c.nc.Write([]byte(requests.String() + "echo .end.\r\n"))
 	for c.line() != ".end." {
 	}
-	c.run("multi")
+	c.do("multi", "+OK")
 	go c.nc.Write([]byte(requests.String() + "discard\r\necho .end.\r\n"))
 	for c.line() != ".end." {
 	}
