@@ -111,6 +111,9 @@ func (h *Hub) Publish(events []*storage.Event, revision int64) {
 	clear(h.hits[:hitsMost])
 }
 
+// Published is the revision up to which feeds have been given everything that they are owed.
+func (h *Hub) Published() int64 { return h.marked.Load() }
+
 // NewFeed makes a feed: one for each connection or stream. On a closed hub the feed is closed.
 func (h *Hub) NewFeed() *Feed {
 	f := &Feed{

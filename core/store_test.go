@@ -53,3 +53,31 @@ func TestAWriteIsReadAfterARestart(t *testing.T) {
 		t.Errorf("after the restart: %+v", rec)
 	}
 }
+
+// Whoever is told of a change, and then looks, sees it, even in a local view.
+func TestAViewShowsWhatAnEventTold(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	feed := s.Hub().NewFeed()
+	defer feed.Close()
+	if err := feed.Add(1, Watch{Match: MatchKey, Key: []byte("k")}); err != nil {
+		t.Fatal(err)
+	}
+	for range 300 {
+		pending := s.Submit(context.Background(), oneOp(putOp("k", "v")))
+		<-feed.Ready()
+		for _, notice := range feed.Next(10) {
+			view, err := s.View(context.Background(), Local)
+			if err != nil {
+				t.Fatal(err)
+			}
+			told := notice.Events[len(notice.Events)-1].Revision
+			if view.Revision() < told {
+				t.Errorf("the view shows revision %d after an event of %d", view.Revision(), told)
+			}
+			view.Close()
+		}
+		if _, err := pending.Wait(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

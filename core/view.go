@@ -32,13 +32,14 @@ func (s *Store) View(ctx context.Context, level ReadLevel) (*View, error) {
 		if err != nil {
 			return nil, s.unreadable(err)
 		}
-		if err := s.views.wait(ctx, s.done, index); err != nil {
+		if err := s.views.wait(ctx, s.done, func(state *storage.State) bool { return state.AppliedIndex >= index }); err != nil {
 			return nil, err
 		}
 	}
-	at := s.views.get()
-	if at == nil {
-		return nil, ErrStopped
+	// Whoever was told of a change sees it: events are published a moment before the view that shows them.
+	at, err := s.views.at(ctx, s.done, s.hub.Published())
+	if err != nil {
+		return nil, err
 	}
 	// A key whose time is over is not shown, even where no entry has been stamped since.
 	now := max(s.cfg.NowMillis(), at.State().StampMillis)
@@ -167,15 +168,32 @@ func (v *views) get() *storage.View {
 	return v.current.Clone()
 }
 
-// wait returns when the current view shows the entry at index.
-func (v *views) wait(ctx context.Context, stopped <-chan struct{}, index uint64) error {
+// at takes a reference to the current view once that shows a revision.
+func (v *views) at(ctx context.Context, stopped <-chan struct{}, revision int64) (*storage.View, error) {
+	for {
+		view := v.get()
+		if view == nil {
+			return nil, ErrStopped
+		}
+		if view.State().Revision >= revision {
+			return view, nil
+		}
+		view.Release()
+		if err := v.wait(ctx, stopped, func(state *storage.State) bool { return state.Revision >= revision }); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// wait returns when the current view is as wanted.
+func (v *views) wait(ctx context.Context, stopped <-chan struct{}, wanted func(*storage.State) bool) error {
 	for {
 		v.mu.Lock()
 		if v.current == nil {
 			v.mu.Unlock()
 			return ErrStopped
 		}
-		if v.current.State().AppliedIndex >= index {
+		if wanted(v.current.State()) {
 			v.mu.Unlock()
 			return nil
 		}

@@ -98,7 +98,7 @@ func (c *crash) round(t *testing.T, rng *rand.Rand, round int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	enough := 1 + rng.Int64N(1500)
+	enough := 1 + rng.Int64N(2500)
 	l := startLoad(t, c.workers, round, enough)
 	workersEnd := make(chan struct{})
 	go func() { l.running.Wait(); close(workersEnd) }()

@@ -373,6 +373,8 @@ var redisStringCases = []redisCase{
 		INCRBYFLOAT f 1e400
 		SET f abc
 		INCRBYFLOAT f 1
+		INCRBYFLOAT f inf
+		INCRBYFLOAT f abc
 		SET f " 1"
 		INCRBYFLOAT f 1
 		SET f ""

@@ -8,6 +8,7 @@
 //
 //	accept loop   one per Serve call; the caller's; ends when the listener closes
 //	conn.serve    one per connection; owned by Server, ends with the connection; Shutdown waits for it
+//	Shutdown      one while it waits for connections to end, which is before it returns
 //	lookout.run   one while a connection is blocked in BLPOP and the like: reads ahead, so that a hang-up is noticed;
 //	              started and joined by the connection's goroutine
 //	outbox.run    one per connection that has ever subscribed: writes its output; ends when the connection closes

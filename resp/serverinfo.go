@@ -165,6 +165,7 @@ func (s *Server) infoStats(line func(string, any)) {
 	line("total_error_replies", s.stats.errors.Load())
 	line("client_output_buffer_limit_disconnections", s.stats.dropped.Load())
 	line("pubsub_messages", s.stats.published.Load())
+	line("pubsub_feed_losses", s.stats.lostFeeds.Load())
 	line("pubsub_channels", channels)
 	line("pubsub_patterns", patterns)
 }

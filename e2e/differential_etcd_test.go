@@ -1,0 +1,250 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// startEtcd runs the real etcd in this process and gives its address.
+func startEtcd(t testing.TB) string {
+	t.Helper()
+	ports := freePorts(t, 2)
+	client, peer := url.URL{Scheme: "http", Host: ports[0]}, url.URL{Scheme: "http", Host: ports[1]}
+	config := embed.NewConfig()
+	config.Dir = t.TempDir()
+	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	config.InitialCluster = config.InitialClusterFromName(config.Name)
+	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	config.UnsafeNoFsync = true // nothing of it is kept
+	etcd, err := embed.StartEtcd(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(etcd.Close)
+	select {
+	case <-etcd.Server.ReadyNotify():
+	case err := <-etcd.Err():
+		t.Fatal(err)
+	case <-time.After(patience):
+		t.Fatal("etcd did not start")
+	}
+	return ports[0]
+}
+
+// etcdMethods are the calls with one request and one answer.
+var etcdMethods = map[string]struct {
+	path           string
+	request, reply proto.Message
+}{
+	"Range":           {pb.KV_Range_FullMethodName, &pb.RangeRequest{}, &pb.RangeResponse{}},
+	"Put":             {pb.KV_Put_FullMethodName, &pb.PutRequest{}, &pb.PutResponse{}},
+	"DeleteRange":     {pb.KV_DeleteRange_FullMethodName, &pb.DeleteRangeRequest{}, &pb.DeleteRangeResponse{}},
+	"Txn":             {pb.KV_Txn_FullMethodName, &pb.TxnRequest{}, &pb.TxnResponse{}},
+	"Compact":         {pb.KV_Compact_FullMethodName, &pb.CompactionRequest{}, &pb.CompactionResponse{}},
+	"LeaseGrant":      {pb.Lease_LeaseGrant_FullMethodName, &pb.LeaseGrantRequest{}, &pb.LeaseGrantResponse{}},
+	"LeaseRevoke":     {pb.Lease_LeaseRevoke_FullMethodName, &pb.LeaseRevokeRequest{}, &pb.LeaseRevokeResponse{}},
+	"LeaseTimeToLive": {pb.Lease_LeaseTimeToLive_FullMethodName, &pb.LeaseTimeToLiveRequest{}, &pb.LeaseTimeToLiveResponse{}},
+	"LeaseLeases":     {pb.Lease_LeaseLeases_FullMethodName, &pb.LeaseLeasesRequest{}, &pb.LeaseLeasesResponse{}},
+	"Status":          {pb.Maintenance_Status_FullMethodName, &pb.StatusRequest{}, &pb.StatusResponse{}},
+	"MemberList":      {pb.Cluster_MemberList_FullMethodName, &pb.MemberListRequest{}, &pb.MemberListResponse{}},
+}
+
+// etcdPair is this server and a real etcd that have seen the same requests.
+type etcdPair struct {
+	t        testing.TB
+	ctx      context.Context
+	conns    [2]*grpc.ClientConn // ours, theirs
+	revision int64               // that of the last answer
+	base     int64               // what @0 stands for
+}
+
+func startEtcdPair(t testing.TB) *etcdPair {
+	p := &etcdPair{t: t, ctx: testContext(t)}
+	for i, address := range []string{startServer(t).etcd, startEtcd(t)} {
+		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30), grpc.MaxCallSendMsgSize(1<<30)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		p.conns[i] = conn
+	}
+	p.compare("Range", `key:"a"`) // both are there, and at the same revision
+	return p
+}
+
+// relative is a revision counted from the beginning of a case.
+var relative = regexp.MustCompile(`@(-?\d+)`)
+
+// parse reads a request in the text form of protobuf.
+func (p *etcdPair) parse(text string, into proto.Message) {
+	p.t.Helper()
+	text = relative.ReplaceAllStringFunc(text, func(s string) string {
+		var n int64
+		fmt.Sscanf(s, "@%d", &n)
+		return fmt.Sprint(p.base + n)
+	})
+	if err := prototext.Unmarshal([]byte(text), into); err != nil {
+		p.t.Fatalf("%s: %v", text, err)
+	}
+}
+
+// invoke carries out a call on one server.
+func (p *etcdPair) invoke(server int, method string, request proto.Message) (proto.Message, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, replyPatience)
+	defer cancel()
+	conn := p.conns[server]
+	switch method {
+	case "RangeStream":
+		stream, err := pb.NewKVClient(conn).RangeStream(ctx, request.(*pb.RangeRequest))
+		if err != nil {
+			return nil, err
+		}
+		whole := &pb.RangeStreamResponse{}
+		for {
+			part, err := stream.Recv()
+			if err != nil {
+				if status.Code(err) == codes.Unknown && strings.HasSuffix(err.Error(), "EOF") {
+					return whole, nil
+				}
+				return nil, err
+			}
+			proto.Merge(whole, part)
+		}
+	case "LeaseKeepAlive":
+		stream, err := pb.NewLeaseClient(conn).LeaseKeepAlive(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := stream.Send(request.(*pb.LeaseKeepAliveRequest)); err != nil {
+			return nil, err
+		}
+		return stream.Recv()
+	}
+	m := etcdMethods[method]
+	reply := m.reply.ProtoReflect().New().Interface()
+	return reply, conn.Invoke(ctx, m.path, request, reply)
+}
+
+func (p *etcdPair) newRequest(method string) proto.Message {
+	switch method {
+	case "RangeStream":
+		return &pb.RangeRequest{}
+	case "LeaseKeepAlive":
+		return &pb.LeaseKeepAliveRequest{}
+	}
+	m, ok := etcdMethods[method]
+	if !ok {
+		p.t.Fatalf("no such method: %s", method)
+	}
+	return m.request.ProtoReflect().New().Interface()
+}
+
+// compare sends a request, given as text, to both servers.
+func (p *etcdPair) compare(method, text string) bool {
+	p.t.Helper()
+	request := p.newRequest(method)
+	p.parse(text, request)
+	return p.compareMessage(method, request)
+}
+
+func (p *etcdPair) compareMessage(method string, request proto.Message) bool {
+	p.t.Helper()
+	ours, ourErr := p.invoke(0, method, request)
+	theirs, theirErr := p.invoke(1, method, request)
+	a, b := showAnswer(ours, ourErr), showAnswer(theirs, theirErr)
+	if theirErr == nil {
+		if revision := headerRevision(theirs); revision != 0 {
+			p.revision = revision
+		}
+	}
+	if a != b {
+		p.t.Errorf("%s %s\n    etcd: %s\n triglot: %s", method, showMessage(request), clip(b), clip(a))
+		return false
+	}
+	return true
+}
+
+func headerRevision(m proto.Message) int64 {
+	if h, ok := m.(interface{ GetHeader() *pb.ResponseHeader }); ok {
+		return h.GetHeader().GetRevision()
+	}
+	if stream, ok := m.(*pb.RangeStreamResponse); ok {
+		return stream.GetRangeResponse().GetHeader().GetRevision()
+	}
+	return 0
+}
+
+// showAnswer is what of an answer must be the same. What differs by design is made equal first.
+func showAnswer(m proto.Message, err error) string {
+	if err != nil {
+		s := status.Convert(err)
+		return fmt.Sprintf("%v: %s", s.Code(), s.Message())
+	}
+	m = proto.Clone(m)
+	normalise(m.ProtoReflect())
+	return showMessage(m)
+}
+
+// showMessage prints in a form that depends on the content alone, which prototext's own does not.
+func showMessage(m proto.Message) string {
+	return strings.Join(strings.Fields(prototext.MarshalOptions{}.Format(m)), " ")
+}
+
+// normalise makes equal what is each server's own.
+func normalise(m protoreflect.Message) {
+	switch m := m.Interface().(type) {
+	case *pb.ResponseHeader:
+		// That they are there is compared, and where: the headers within a Txn have none.
+		m.ClusterId, m.MemberId, m.RaftTerm = min(m.ClusterId, 1), min(m.MemberId, 1), min(m.RaftTerm, 1)
+	case *pb.LeaseTimeToLiveResponse:
+		// Two servers are asked at two moments; and the keys of a lease have no order.
+		if m.TTL > 0 {
+			m.TTL = (m.TTL + 5) / 10 * 10
+		}
+		slices.SortFunc(m.Keys, slices.Compare)
+	case *pb.StatusResponse:
+		*m = pb.StatusResponse{Header: m.Header, Version: m.Version, StorageVersion: m.StorageVersion, IsLearner: m.IsLearner,
+			Errors: m.Errors, DowngradeInfo: m.DowngradeInfo}
+	case *pb.Member:
+		// Each server has addresses and a name of its own.
+		m.ID, m.Name = min(m.ID, 1), "name"
+		m.PeerURLs, m.ClientURLs = m.PeerURLs[:min(len(m.PeerURLs), 1)], m.ClientURLs[:min(len(m.ClientURLs), 1)]
+		for i := range m.PeerURLs {
+			m.PeerURLs[i] = "url"
+		}
+		for i := range m.ClientURLs {
+			m.ClientURLs[i] = "url"
+		}
+	}
+	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		switch {
+		case field.Message() == nil:
+		case field.IsList():
+			for i := range value.List().Len() {
+				normalise(value.List().Get(i).Message())
+			}
+		case !field.IsMap():
+			normalise(value.Message())
+		}
+		return true
+	})
+}
