@@ -111,8 +111,8 @@ func (h *Hub) Publish(events []*storage.Event, revision int64) {
 	clear(h.hits[:hitsMost])
 }
 
-// Published is the revision up to which feeds have been given everything that they are owed.
-func (h *Hub) Published() int64 { return h.marked.Load() }
+// told is the highest revision that any feed can have been told of: one that is just being published counts.
+func (h *Hub) told() int64 { return h.ring.span.Load().revision }
 
 // NewFeed makes a feed: one for each connection or stream. On a closed hub the feed is closed.
 func (h *Hub) NewFeed() *Feed {

@@ -37,7 +37,7 @@ func (s *Store) View(ctx context.Context, level ReadLevel) (*View, error) {
 		}
 	}
 	// Whoever was told of a change sees it: events are published a moment before the view that shows them.
-	at, err := s.views.at(ctx, s.done, s.hub.Published())
+	at, err := s.views.at(ctx, s.done, s.hub.told())
 	if err != nil {
 		return nil, err
 	}

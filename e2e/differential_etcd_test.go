@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"regexp"
 	"slices"
@@ -14,7 +16,6 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/prototext"
@@ -122,7 +123,7 @@ func (p *etcdPair) invoke(server int, method string, request proto.Message) (pro
 		for {
 			part, err := stream.Recv()
 			if err != nil {
-				if status.Code(err) == codes.Unknown && strings.HasSuffix(err.Error(), "EOF") {
+				if errors.Is(err, io.EOF) {
 					return whole, nil
 				}
 				return nil, err
@@ -222,8 +223,11 @@ func normalise(m protoreflect.Message) {
 		}
 		slices.SortFunc(m.Keys, slices.Compare)
 	case *pb.StatusResponse:
-		*m = pb.StatusResponse{Header: m.Header, Version: m.Version, StorageVersion: m.StorageVersion, IsLearner: m.IsLearner,
-			Errors: m.Errors, DowngradeInfo: m.DowngradeInfo}
+		// Sizes and raft's numbers are each server's own.
+		same := &pb.StatusResponse{Header: m.Header, Version: m.Version, StorageVersion: m.StorageVersion,
+			IsLearner: m.IsLearner, Errors: m.Errors, DowngradeInfo: m.DowngradeInfo}
+		proto.Reset(m)
+		proto.Merge(m, same)
 	case *pb.Member:
 		// Each server has addresses and a name of its own.
 		m.ID, m.Name = min(m.ID, 1), "name"

@@ -18,6 +18,7 @@ type watchLog struct {
 	answers  chan *pb.WatchResponse // closed at the end of the stream; room for a burst
 	items    map[int64][]string     // by watch id
 	events   int
+	controls int // answers that a watcher begins or ends
 	progress int64 // highest revision that progress was reported for
 	broken   []string
 	partial  map[int64]bool // watchers in the middle of a fragmented message
@@ -48,10 +49,20 @@ func (p *etcdPair) watch() *twinWatch {
 		go log.receive(ctx)
 		w.logs[i] = log
 	}
-	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{
-		Key: []byte("\xff\xff sentinel"), WatchId: sentinelID,
-	}}})
+	w.create(&pb.WatchCreateRequest{Key: []byte("\xff\xff sentinel"), WatchId: sentinelID})
 	return w
+}
+
+// create makes a watcher and waits until both servers have it: what comes after is after its creation.
+func (w *twinWatch) create(request *pb.WatchCreateRequest) {
+	w.pair.t.Helper()
+	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: request}})
+	for i, l := range w.logs {
+		had := l.controls
+		if err := l.until(func() bool { return l.controls > had }, nil); err != nil {
+			w.pair.t.Errorf("%s: server %d (0 is triglot, 1 etcd): %v", showMessage(request), i, err)
+		}
+	}
 }
 
 // receive ends with its stream.
@@ -82,11 +93,13 @@ func (l *watchLog) take(answer *pb.WatchResponse) {
 	control := answer.Created || answer.Canceled
 	switch {
 	case id == sentinelID:
+		l.controls++
 		return
 	case id == -1 && !control:
 		l.progress = max(l.progress, answer.Header.Revision)
 		return
 	case control:
+		l.controls++
 		l.items[id] = append(l.items[id], showAnswer(answer, nil))
 		return
 	}

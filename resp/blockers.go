@@ -31,21 +31,19 @@ type blockers struct {
 	nextID int64
 	count  int
 
-	hub  *core.Hub
 	feed *core.Feed
 	done chan struct{} // closed when run has returned
 }
 
 // keyQueue is the queue of one key. Its watch lives as long as somebody waits.
 type keyQueue struct {
-	id       int64 // of the watch
-	revision int64 // of the last change that was heard of
-	waiters  []*waiter
+	id      int64 // of the watch
+	waiters []*waiter
 }
 
 func newBlockers(hub *core.Hub) *blockers {
 	return &blockers{
-		queues: map[string]*keyQueue{}, byID: map[int64]*keyQueue{}, hub: hub, feed: hub.NewFeed(), done: make(chan struct{}),
+		queues: map[string]*keyQueue{}, byID: map[int64]*keyQueue{}, feed: hub.NewFeed(), done: make(chan struct{}),
 	}
 }
 
@@ -119,16 +117,6 @@ func (b *blockers) remove(w *waiter) {
 	}
 }
 
-// changed tells the revision of the last change of the keys that a client waits for.
-func (b *blockers) changed(w *waiter) (revision int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, name := range w.keys {
-		revision = max(revision, b.queues[name].revision)
-	}
-	return revision
-}
-
 // waiting is the number of blocked clients.
 func (b *blockers) waiting() int {
 	b.mu.Lock()
@@ -163,12 +151,6 @@ func (b *blockers) notify(notices []core.Notice) {
 		queue := b.byID[notice.ID]
 		if queue == nil {
 			continue
-		}
-		if n := len(notice.Events); n > 0 {
-			queue.revision = max(queue.revision, notice.Events[n-1].Revision)
-		}
-		if notice.Lost {
-			queue.revision = max(queue.revision, b.hub.Stats().Revision)
 		}
 		queue.waiters[0].look()
 	}

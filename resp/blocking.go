@@ -161,18 +161,9 @@ func (c *conn) take(b *blocking, keys [][]byte) (answered bool, err error) {
 	return true, nil
 }
 
-// takeWoken looks again for a client that waits, at a revision or later.
-//
-// Events come before views show what they tell. Where the view is not there yet the op is tried on all keys: it comes
-// behind the change in the log. Only a key of another kind makes it fail, and by then the view tells which.
-func (c *conn) takeWoken(b *blocking, revision int64) (answered bool) {
-	at, seen, err := c.find(b, true)
-	if err == nil && at < 0 && seen < revision {
-		answered, err = c.take(b, b.keys)
-		if errors.Is(err, core.ErrWrongKind) {
-			at, _, err = c.find(b, true)
-		}
-	}
+// takeWoken looks again for a client that waits. A view shows at least what events told.
+func (c *conn) takeWoken(b *blocking) (answered bool) {
+	at, _, err := c.find(b, true)
 	if err == nil && at >= 0 {
 		answered, err = c.take(b, b.keys[at:at+1])
 	}
@@ -235,7 +226,7 @@ func (c *conn) await(w *waiter, b *blocking, expired <-chan time.Time, gone <-ch
 	for {
 		select {
 		case <-w.wake:
-			if c.takeWoken(b, c.srv.blockers.changed(w)) {
+			if c.takeWoken(b) {
 				return true
 			}
 		case <-expired:
