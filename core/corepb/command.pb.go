@@ -364,7 +364,8 @@ type Txn struct {
 	Then      []*Op                  `protobuf:"bytes,2,rep,name=then,proto3" json:"then,omitempty"`
 	Otherwise []*Op                  `protobuf:"bytes,3,rep,name=otherwise,proto3" json:"otherwise,omitempty"`
 	// A failing op undoes the whole Txn and is reported as its error (etcd, ZooKeeper). When false the op alone
-	// answers the error and the others stand (Redis).
+	// answers the error and the others stand (Redis). With it the guards of nested Txns are judged before the first op,
+	// otherwise each when its turn comes; a nested Txn that aborts inside one that does not is undone alone.
 	AbortOnError bool `protobuf:"varint,4,opt,name=abort_on_error,json=abortOnError,proto3" json:"abort_on_error,omitempty"`
 	// When not 0 the Txn fails with SESSION_EXPIRED unless this session lives.
 	Session       int64 `protobuf:"varint,5,opt,name=session,proto3" json:"session,omitempty"`
@@ -1522,7 +1523,8 @@ func (x *Count) GetSpace() uint32 {
 	return 0
 }
 
-// RandomKey picks a key of a space. Result: Key, OK=false when the space is empty.
+// RandomKey picks a key of a space, likelier one that follows a gap in the order of creation. Result: Key, OK=false when
+// the space is empty.
 type RandomKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Space         uint32                 `protobuf:"varint,1,opt,name=space,proto3" json:"space,omitempty"`
