@@ -8,7 +8,7 @@ type TxnResult struct {
 	Changed   bool     // the command took a revision
 	Succeeded bool     // every guard held
 	Results   []Result // one for each op of the branch that ran
-	Err       error    // set when the whole command was undone; Results then end with the op that failed
+	Err       error    // set when the whole command was undone; Results then end with the op that failed, or are empty when it was refused beforehand
 	FailedOp  int      // index of that op, -1 when it was not an op (the session was gone)
 }
 

@@ -18,7 +18,7 @@ import (
 //	NAME: create REQUEST   makes a watcher
 //	NAME: send REQUEST     sends anything else
 //	NAME: drain            compares everything that came until now
-//	NAME: wait N           waits for N events in all, and compares
+//	NAME: wait N           waits for N items in all, which are events, beginnings and ends of watchers, and compares
 type etcdCase struct{ name, script string }
 
 func (p *etcdPair) run(t testing.TB, script string) {

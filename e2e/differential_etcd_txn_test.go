@@ -117,6 +117,9 @@ var etcdTxnCases = []etcdCase{
 		Txn success:{request_put:{key:"new" value:"1"}} success:{request_put:{key:"new2" ignore_value:true}}
 		Txn success:{request_put:{key:"b" lease:99}} success:{request_range:{key:"a" revision:@100}}
 		Txn success:{request_range:{key:"a" revision:@100}} success:{request_put:{key:"b" lease:99}}
+		Txn success:{request_txn:{success:{request_put:{key:"b" lease:99}}}} success:{request_range:{key:"a" revision:@100}}
+		Txn success:{request_put:{key:"b" lease:99}} success:{request_txn:{success:{request_range:{key:"a" revision:@100}}}}
+		Txn success:{request_txn:{success:{request_range:{key:"a" revision:@100}}}} success:{request_put:{key:"b" lease:99}}
 		Txn success:{request_put:{key:"none" ignore_value:true}} success:{request_put:{key:"b" lease:99}}
 		Txn success:{request_put:{key:"b" lease:99}} success:{request_put:{key:"none" ignore_value:true}}
 		Put key:"a" value:"2"

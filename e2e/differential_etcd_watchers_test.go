@@ -40,6 +40,15 @@ var etcdWatchCases = []etcdCase{
 		Txn success:{request_delete_range:{key:"a"}} success:{request_delete_range:{key:"b"}}
 		w: drain
 	`},
+	// Only a delete from a key on can follow a put of the same key in a Txn. The value before is that before the Txn.
+	{"watching a key that one Txn changes twice", `
+		Put key:"b" value:"0"
+		w: create key:"a" range_end:"z" prev_kv:true
+		Txn success:{request_put:{key:"a" value:"1"}} success:{request_put:{key:"b" value:"1"}} success:{request_delete_range:{key:"a" range_end:"\x00"}}
+		w: drain
+		w: create key:"a" range_end:"z" prev_kv:true start_revision:@1
+		w: drain
+	`},
 	{"watching from a revision", `
 		Put key:"a" value:"1"
 		Put key:"b" value:"1"
@@ -54,7 +63,7 @@ var etcdWatchCases = []etcdCase{
 		w: create key:"a" range_end:"z" start_revision:@1 filters:NOPUT prev_kv:true
 		w: create key:"a" range_end:"z" start_revision:-1
 		w: create key:"a" range_end:"z" start_revision:-9223372036854775808
-		w: drain
+		w: wait 20
 		Put key:"a" value:"6"
 		Put key:"a" value:"7"
 		Put key:"a" value:"8"
@@ -74,12 +83,12 @@ var etcdWatchCases = []etcdCase{
 		w: create key:"a" range_end:"z" start_revision:@4 prev_kv:true
 		w: create key:"none" start_revision:@1
 		w: create key:"a" start_revision:1 watch_id:77
-		w: drain
+		w: wait 15
 		Put key:"a" value:"4"
-		w: drain
+		w: wait 17
 		w: create key:"a" watch_id:77
 		Put key:"a" value:"5"
-		w: drain
+		w: wait 20
 	`},
 	{"ids, cancelling and refusals", `
 		w: create key:"a"

@@ -138,7 +138,7 @@ func runClientList(c *conn, q *request) {
 		ids := map[int64]bool{}
 		for _, word := range rest[1:] {
 			id, ok := parseInt(word)
-			if !ok || id < 1 {
+			if !ok {
 				c.out.err("ERR Invalid client ID")
 				return
 			}

@@ -62,7 +62,7 @@ func runCommandInfo(c *conn, q *request) {
 		if row := find(name); row != nil {
 			row.describe(&c.out)
 		} else {
-			c.out.nullArray()
+			c.out.null()
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package resp
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -55,10 +54,15 @@ func (s *Server) settings() [][2]string {
 func runConfigGet(c *conn, q *request) {
 	var found [][2]string
 	for _, setting := range c.srv.settings() {
-		if slices.ContainsFunc(q.args[2:], func(pattern []byte) bool {
-			return globMatch([]byte(strings.ToLower(string(pattern))), []byte(setting[0]))
-		}) {
+		for _, asked := range q.args[2:] {
+			pattern := strings.ToLower(string(asked))
+			if pattern == setting[0] {
+				setting[0] = string(asked) // a plain name is answered as it was asked for
+			} else if !globMatch([]byte(pattern), []byte(setting[0])) {
+				continue
+			}
 			found = append(found, setting)
+			break
 		}
 	}
 	c.out.mapHead(len(found))

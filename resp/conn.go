@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/triglot/triglot/core"
@@ -131,6 +132,10 @@ func (c *conn) execute(args [][]byte) {
 		}
 	}
 	if text != "" {
+		if is(args[0], "EXEC") { // it ends what it cannot carry out
+			c.leaveMulti()
+			text = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(text, "ERR ")
+		}
 		if c.tx != nil {
 			c.tx.broken = true
 		}

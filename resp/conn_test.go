@@ -142,7 +142,7 @@ func TestServerCommands(t *testing.T) {
 		{"command count", fmt.Sprintf(":%d", len(commands))},
 		{"command info get nothing", "*2 *10 $3 get :2 *2 +readonly +fast :1 :1 :1 *3 +@read +@string +@fast *0 *1 *6 $5 flags *2 " +
 			"+RO +access $12 begin_search *4 $4 type $5 index $4 spec *2 $5 index :1 $9 find_keys *4 $4 type $5 range $4 spec " +
-			"*6 $7 lastkey :0 $7 keystep :1 $5 limit :0 *0 *-1"},
+			"*6 $7 lastkey :0 $7 keystep :1 $5 limit :0 *0 $-1"},
 	})
 	info := c.bulk("info")
 	for _, want := range []string{"redis_version:7.4.0\r\n", "triglot_version:1.2.3\r\n", "# Keyspace\r\n", "role:master\r\n"} {

@@ -58,7 +58,7 @@ func planIncrByFloat(q *request) plan {
 	case !ok:
 		return refuseAfter(check, errNotFloat)
 	case !finite:
-		return refuseAfter(check, errorText(core.ErrNotFinite))
+		delta = "inf" // the stored value is looked at before the sum
 	}
 	return single(&corepb.Op{Op: &corepb.Op_AddFloat{AddFloat: &corepb.AddFloat{
 		Space: q.db, Key: q.args[1], Delta: delta,

@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func errArity(name string) string { return "ERR wrong number of arguments for '"
 func errExpire(name string) string { return "ERR invalid expire time in '" + name + "' command" }
 
 func errSubcommand(container string, sub []byte) string {
-	return fmt.Sprintf("ERR unknown subcommand '%.128s'. Try %s HELP.", sub, container)
+	return fmt.Sprintf("ERR unknown subcommand '%.128s'. Try %s HELP.", cString(sub), container)
 }
 
 func errUnknownCommand(args [][]byte) string {
@@ -38,12 +39,21 @@ func errUnknownCommand(args [][]byte) string {
 		if len(shown) >= 128 {
 			break
 		}
+		a = cString(a)
 		if room := 128 - len(shown); len(a) > room {
 			a = a[:room]
 		}
 		shown = append(append(append(shown, '\''), a...), "' "...)
 	}
-	return fmt.Sprintf("ERR unknown command '%.128s', with args beginning with: %s", args[0], shown)
+	return fmt.Sprintf("ERR unknown command '%.128s', with args beginning with: %s", cString(args[0]), shown)
+}
+
+// cString cuts a word where C would: Redis' errors show it up to the first NUL.
+func cString(word []byte) []byte {
+	if nul := bytes.IndexByte(word, 0); nul >= 0 {
+		return word[:nul]
+	}
+	return word
 }
 
 // errorText puts an error of core into Redis' words.

@@ -2,8 +2,11 @@ package resp
 
 // globMatch reports whether s matches a pattern of Redis: * ? [abc] [^abc] [a-z] and \ before a special character.
 // It follows Redis in the odd cases too: an unclosed class ends with the pattern, and the ends of a range may be
-// swapped. Every * only ever gives back to the one before it, so time is at most len(pattern) × len(s).
+// swapped, and the empty string is matched by the empty pattern alone. Every * only ever gives back to the one before it, so time is at most len(pattern) × len(s).
 func globMatch(pattern, s []byte) bool {
+	if len(s) == 0 {
+		return len(pattern) == 0
+	}
 	star, mark := -1, 0 // pattern after the last *, and where in s it tries to continue
 	p, i := 0, 0
 	for i < len(s) {

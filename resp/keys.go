@@ -159,6 +159,9 @@ func parseDB(word []byte) (db uint32, errText string) {
 	if !ok {
 		return 0, errNotInteger
 	}
+	if n != int64(int32(n)) {
+		return 0, "ERR value is out of range, value must between -2147483648 and 2147483647"
+	}
 	if n < 0 || n >= databases {
 		return 0, errDBRange
 	}

@@ -3,6 +3,7 @@ package resp
 import (
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/core/corepb"
@@ -71,7 +72,10 @@ func parseScan(words [][]byte, hash bool) (o scanOptions, errText string) {
 
 // parseCursor reads a cursor as C's strtoul does, for which -1 is the largest number.
 func parseCursor(word []byte) (uint64, error) {
-	s := string(word)
+	s := strings.TrimPrefix(string(word), "+")
+	if s == "" {
+		return 0, nil
+	}
 	if len(s) > 1 && s[0] == '-' {
 		n, err := strconv.ParseUint(s[1:], 10, 64)
 		return -n, err
@@ -80,7 +84,7 @@ func parseCursor(word []byte) (uint64, error) {
 }
 
 func (o *scanOptions) matches(name []byte) bool {
-	return o.pattern == nil || globMatch(o.pattern, name)
+	return o.pattern == nil || len(o.pattern) == 1 && o.pattern[0] == '*' || globMatch(o.pattern, name)
 }
 
 func (o *scanOptions) matchesKind(record *core.KeyRecord) bool {
