@@ -101,6 +101,9 @@ var zkCases = []zkCase{
 		create ~/ g ps
 		create2 ~/s- h ps
 		children2 ~
+		create /root- x ps
+		create2 /root- x es
+		exists /
 		create ~/sub x p
 		create ~/sub/ i ps
 		create ~/sub/ j es

@@ -106,7 +106,7 @@ func (p *zkPair) connect(name, what string, dial func(s *zkServer, i int) (*zkCo
 
 func (p *zkPair) judge(what, ours, theirs string) bool {
 	p.t.Helper()
-	if ours == theirs {
+	if ours == theirs && ours != "(no answer)" {
 		return true
 	}
 	p.t.Errorf("%s\n zookeeper: %s\n   triglot: %s", what, clip(theirs), clip(ours))

@@ -92,5 +92,8 @@ func withReserved(v *core.View, path string, stat core.Stat, ok bool) (core.Stat
 			stat.NumChildren++
 		}
 	}
+	if path == "/" {
+		stat.Cversion-- // ZooKeeper shows twice the creations less the children, and has never counted that of /zookeeper
+	}
 	return stat, true
 }
