@@ -223,6 +223,23 @@ var redisKeyCases = []redisCase{
 		SCAN 0 COUNT abc FOO
 		SCAN abc FOO
 	`},
+	{"SCAN in many pages", `
+		MSET a1 1 a2 2 a3 3 a4 4 b1 1 b2 2 b3 3 b4 4 c1 1 c2 2 c3 3 c4 4 d1 1 d2 2 d3 3 d4 4
+		RPUSH l x
+		HSET h a 1 b 2 c 3 d 4
+		.walk SCAN 0
+		.walk SCAN 0 COUNT 1
+		.walk SCAN 0 COUNT 3 MATCH a*
+		.walk SCAN 0 COUNT 2 TYPE list
+		.walk SCAN 0 COUNT 2 MATCH none
+		SELECT 1
+		.walk SCAN 0
+		SET x y
+		.walk SCAN 0 COUNT 1
+		SELECT 0
+		.walk HSCAN h 0 COUNT 1
+		.walk HSCAN h 0 COUNT 2 MATCH [ab]
+	`},
 	{"RENAME", `
 		RENAME none x
 		RENAME none none

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 //	.sendraw BYTES         sends bytes and reads nothing
 //	.read                  compares one more reply
 //	.until REPLY COMMAND.. asks until that is the reply
+//	.walk COMMAND...       follows the cursors, from the one given, and compares all that came
 //	.blocked N             waits until N connections are blocked
 //
 // $x where x is a letter stands for the reply of the line that ends in "=> x", which each server has its own of.
@@ -159,6 +161,12 @@ func (r *scriptRun) line(line scriptLine) bool {
 			return strings.Contains(got.encode(), "\nblocked_clients:"+line.words[0]+"\r")
 		}, "INFO", "clients")
 		return true
+	case ".walk":
+		ours, theirs := walk(c.ours, line.words), walk(c.theirs, line.words)
+		if !slices.Equal(ours, theirs) {
+			r.t.Errorf("%s\n   redis: %q\n triglot: %q", line.text, theirs, ours)
+		}
+		return true
 	case ".raw":
 		c.send(line.words[0])
 	case ".read":
@@ -176,6 +184,25 @@ func (r *scriptRun) line(line scriptLine) bool {
 		r.t.Errorf("%s\n   redis: %v\n triglot: %v", line.text, theirs, ours)
 	}
 	return ours.text != "(no reply)" && theirs.text != "(no reply)"
+}
+
+// walk follows the cursors of a scan, for which the word 0 stands, and gives what came, each once and in order.
+func walk(c *respConn, words []string) (found []string) {
+	cursor := "0"
+	for page := 0; page == 0 || cursor != "0"; page++ {
+		own := slices.Clone(words)
+		own[slices.Index(own, "0")] = cursor
+		got := c.call(own...)
+		if len(got.kids) != 2 || page == 10_000 {
+			return append(found, fmt.Sprintf("page %d is %v", page, got))
+		}
+		_, cursor, _ = strings.Cut(strings.TrimSuffix(got.kids[0].text, "\r\n"), "\r\n")
+		for _, item := range got.kids[1].kids {
+			found = append(found, item.text)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // plain reports whether a script can be carried out within one MULTI: nothing but commands of one connection that are

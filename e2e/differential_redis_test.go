@@ -272,7 +272,7 @@ func (p redisPair) both(wanted func(reply) bool, words ...string) {
 	p.t.Helper()
 	for _, address := range []string{p.ours, p.theirs} {
 		c := dialRESP(p.t, address)
-		last := reply{text: "(none)"}
+		var last reply
 		for deadline := time.Now().Add(replyPatience); ; {
 			if last = c.call(words...); wanted(last) {
 				break

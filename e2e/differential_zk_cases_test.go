@@ -365,6 +365,25 @@ var zkCases = []zkCase{
 		6: closed
 		7: get ~/h
 	`},
+	{"time-outs", `
+		1: open 100
+		2: open 1000000
+		3: open 4000
+		4: open 40001
+		5: open 0
+		6: open -1
+		7: open 5000 now
+		7: closed
+		3: create ~/e x e
+		3: create ~/p x p
+		8: get ~/e w
+		8: children ~ w
+		3: drop
+		8: await
+		8: await
+		8: children2 ~
+		3: resume 3
+	`},
 	{"a session taken over", `
 		create ~/e x e
 		get ~/e w

@@ -25,6 +25,8 @@ import (
 //	drop                 cuts the connection; the session lives on
 //	resume C [MILLIS]    connects with the session of connection C
 //	steal C              does so with a wrong password
+//	open MILLIS [ZXID]   connects as a new client that asks for a time-out, and has seen a transaction
+//	await                waits for an event
 //	closed               waits for the server to cut the connection
 type zkCase struct{ name, script string }
 
@@ -147,6 +149,19 @@ func (p *zkPair) line(text string) bool {
 			return c, said + fmt.Sprint(", the same session ", c.session == from[i].session)
 		})
 		return true
+	case "open":
+		millis := int32(must[int](p.t)(strconv.Atoi(words[1])))
+		seen := int64(0)
+		if len(words) > 2 {
+			seen = p.zxid(0, words[2])
+		}
+		p.connect(name, text, func(s *zkServer, _ int) (*zkConn, string) {
+			return zkDial(p.t, s, millis, seen, 0, strings.Repeat("\x00", 16))
+		})
+		return true
+	case "await":
+		c := p.conn(name)
+		return p.judge(text, c[0].event(), c[1].event())
 	case "closed":
 		c := p.conn(name)
 		return p.judge(text, c[0].answer(nil, nil), c[1].answer(nil, nil))

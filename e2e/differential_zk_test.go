@@ -211,7 +211,7 @@ func (c *zkConn) answer(show func(r *juteReader) string, named func(zxid int64))
 		r := &juteReader{b: packet}
 		xid, zxid, code := r.int(), r.long(), r.int()
 		if xid == -1 {
-			c.events = append(c.events, fmt.Sprintf("event zxid %d err %d type %d state %d path %s", zxid, code, r.int(), r.int(), r.text()))
+			c.events = append(c.events, showEvent(zxid, code, r))
 			continue
 		}
 		text := fmt.Sprintf("xid %d err %d", xid, code)
@@ -230,6 +230,23 @@ func (c *zkConn) answer(show func(r *juteReader) string, named func(zxid int64))
 		}
 		return text
 	}
+}
+
+func showEvent(zxid int64, code int32, r *juteReader) string {
+	return fmt.Sprintf("event zxid %d err %d type %d state %d path %s", zxid, code, r.int(), r.int(), r.text())
+}
+
+// event waits for an event.
+func (c *zkConn) event() string {
+	packet, err := c.packet()
+	if err != nil {
+		return gone(err)
+	}
+	r := &juteReader{b: packet}
+	if xid := r.int(); xid != -1 {
+		return fmt.Sprintf("(an answer to %d)", xid)
+	}
+	return showEvent(r.long(), r.int(), r)
 }
 
 // stat shows what of a Stat both servers have in common: its zxids by name, and of its times only that they are there.
