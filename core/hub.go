@@ -17,7 +17,7 @@ import (
 //     is told through a channel of capacity 1. That is all that publishing does: its cost is that of the matching
 //     watches, and it waits for nobody.
 //   - The feed's owner reads what is owed when it likes (hub_feed.go): from the ring, and where the ring has moved on,
-//     from the log table (hub_replay.go).
+//     from the log table (hub_read.go).
 //
 // A watch is therefore a cursor and not a queue: a feed that is never read holds a few words for each watch and nothing
 // else. The hub starts no goroutines.

@@ -34,8 +34,8 @@ func presentValue(rec *storage.Record) ([]byte, bool) {
 	return rec.Value, true
 }
 
-var errValueTooLarge = &Error{
-	Code: CodeTooLarge, Number: ValueBytesMax, Detail: fmt.Sprintf("a value is at most %d bytes long", ValueBytesMax),
+func valueTooLarge(limit int64) error {
+	return &Error{Code: CodeTooLarge, Number: limit, Detail: fmt.Sprintf("a value is at most %d bytes long", limit)}
 }
 
 // appendBytes makes the key even when nothing is appended, as Redis does.
@@ -48,8 +48,12 @@ func (t *tx) appendBytes(op *corepb.Append, out *Result) {
 	}
 	present, _ := presentValue(before)
 	size := int64(len(present)) + int64(len(op.Value))
-	if size > ValueBytesMax {
-		out.Err = errValueTooLarge
+	limit := int64(ValueBytesMax)
+	if op.ValueBytesMax > 0 {
+		limit = min(limit, op.ValueBytesMax)
+	}
+	if size > limit {
+		out.Err = valueTooLarge(limit)
 		return
 	}
 	value := make([]byte, 0, size)
@@ -75,7 +79,7 @@ func (t *tx) setRange(op *corepb.SetRange, out *Result) {
 		return
 	}
 	if op.Offset > ValueBytesMax-int64(len(op.Value)) {
-		out.Err = errValueTooLarge
+		out.Err = valueTooLarge(ValueBytesMax)
 		return
 	}
 	value := make([]byte, max(int64(len(present)), op.Offset+int64(len(op.Value))))

@@ -342,7 +342,7 @@ func planGetEx(q *request) plan {
 
 func planAppend(q *request) plan {
 	return single(&corepb.Op{Op: &corepb.Op_Append{Append: &corepb.Append{
-		Space: q.db, Key: q.args[1], Value: q.args[2],
+		Space: q.db, Key: q.args[1], Value: q.args[2], ValueBytesMax: int64(q.opts.MaxRequestBytes),
 	}}}, formatInt)
 }
 

@@ -170,7 +170,7 @@ func (c *conn) readFailed(err error) {
 	switch {
 	case c.ctx.Err() != nil || errors.Is(err, io.EOF) || errors.Is(err, errStopping) || c.server.isStopping():
 	case errors.As(err, &long):
-		c.log.Warn("zookeeper connection closed", "err", err)
+		c.log.Warn("zookeeper connection closed: a packet is past --zk-max-packet-bytes", "err", err)
 	case errors.Is(err, errSessionOver):
 		c.cut(err)
 	case errors.As(err, &timeout) && timeout.Timeout():

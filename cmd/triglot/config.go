@@ -36,6 +36,9 @@ type config struct {
 	ZKMaxPacketBytes int64
 	ZKMinSession     time.Duration
 	ZKMaxSession     time.Duration
+	ZKMaxWatches     int
+	ZKLinearizable   bool
+	RESPLocalReads   bool
 	HistoryAge       time.Duration
 	HistoryBytes     int64
 	BlockCacheBytes  int64
@@ -52,6 +55,7 @@ const (
 	groupMember    = "Member"
 	groupListeners = "Listeners (host:port; empty turns one off)"
 	groupLimits    = "Limits"
+	groupReads     = "Reads"
 	groupHistory   = "History and watches"
 	groupStorage   = "Storage"
 	groupInsight   = "Insight"
@@ -78,6 +82,10 @@ func (c *config) settings() []setting {
 		{groupLimits, "zk-max-packet-bytes", size(&c.ZKMaxPacketBytes, 1048575, 1<<10), "largest ZooKeeper packet (jute.maxbuffer)"},
 		{groupLimits, "zk-min-session-timeout", duration(&c.ZKMinSession, 4*time.Second, time.Millisecond), "shortest time-out that a ZooKeeper session can ask for"},
 		{groupLimits, "zk-max-session-timeout", duration(&c.ZKMaxSession, 40*time.Second, time.Millisecond), "longest time-out that a ZooKeeper session can ask for"},
+		{groupLimits, "zk-max-watches", number(&c.ZKMaxWatches, 100_000, 1), "most watches of one ZooKeeper connection"},
+
+		{groupReads, "resp-local-reads", toggle(&c.RESPLocalReads, false), "answer Redis reads from this member's state, without asking whether it is the newest"},
+		{groupReads, "zk-linearizable-reads", toggle(&c.ZKLinearizable, false), "make every ZooKeeper read see all acknowledged writes, as after a sync"},
 
 		{groupHistory, "history-age", duration(&c.HistoryAge, time.Hour, 0), "old revisions are kept this long; 0 for no bound by age"},
 		{groupHistory, "history-bytes", size(&c.HistoryBytes, 1<<30, 0), "old revisions are kept up to this size; 0 for no bound by size"},

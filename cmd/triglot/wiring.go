@@ -46,7 +46,7 @@ func unbounded[T time.Duration | int64](limit T) T {
 func newAdapters(cfg *config, store *core.Store, at addresses, logger *slog.Logger) map[protocols.Protocol]adapter {
 	return map[protocols.Protocol]adapter{
 		protocols.RESP: resp.New(store, resp.Options{
-			MaxRequestBytes: int(cfg.MaxRequestBytes), Version: version, Logger: logger,
+			MaxRequestBytes: int(cfg.MaxRequestBytes), LocalReads: cfg.RESPLocalReads, Version: version, Logger: logger,
 		}),
 		protocols.Etcd: grpcsvc.New(store, grpcsvc.Options{
 			Name: cfg.Name, PeerURLs: urls(at.peer), ClientURLs: urls(at.etcd),
@@ -55,6 +55,7 @@ func newAdapters(cfg *config, store *core.Store, at addresses, logger *slog.Logg
 		protocols.ZK: zkcompat.New(store, zkcompat.Options{
 			PacketBytesMax: int(cfg.ZKMaxPacketBytes), HandshakeTimeout: cfg.HandshakeTimeout,
 			SessionTimeoutMin: cfg.ZKMinSession, SessionTimeoutMax: cfg.ZKMaxSession,
+			WatchesMax: cfg.ZKMaxWatches, LinearizableReads: cfg.ZKLinearizable,
 			Settings: []zkcompat.Setting{{Name: "clientPortAddress", Value: at.zk}, {Name: "dataDir", Value: cfg.DataDir}},
 			Version:  version, Logger: logger,
 		}),

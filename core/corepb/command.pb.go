@@ -2224,12 +2224,13 @@ func (x *Flush) GetSpace() uint32 {
 	return 0
 }
 
-// Append adds bytes at the end of a value, creating it. Result: Int (new length).
+// Append adds bytes at the end of a value, creating it. TOO_LARGE. Result: Int (new length).
 type Append struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Space         uint32                 `protobuf:"varint,1,opt,name=space,proto3" json:"space,omitempty"`
 	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	Value         []byte                 `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	ValueBytesMax int64                  `protobuf:"varint,4,opt,name=value_bytes_max,json=valueBytesMax,proto3" json:"value_bytes_max,omitempty"` // longest value that it may make; 0 = core.ValueBytesMax
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2283,6 +2284,13 @@ func (x *Append) GetValue() []byte {
 		return x.Value
 	}
 	return nil
+}
+
+func (x *Append) GetValueBytesMax() int64 {
+	if x != nil {
+		return x.ValueBytesMax
+	}
+	return 0
 }
 
 // SetRange overwrites bytes from an offset, padding with zero bytes. An empty value changes nothing.
@@ -4023,11 +4031,12 @@ const file_command_proto_rawDesc = "" +
 	"\x04copy\x18\x05 \x01(\bR\x04copy\x12\x1b\n" +
 	"\tif_absent\x18\x06 \x01(\bR\bifAbsent\"\x1d\n" +
 	"\x05Flush\x12\x14\n" +
-	"\x05space\x18\x01 \x01(\rR\x05space\"F\n" +
+	"\x05space\x18\x01 \x01(\rR\x05space\"n\n" +
 	"\x06Append\x12\x14\n" +
 	"\x05space\x18\x01 \x01(\rR\x05space\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\fR\x05value\"`\n" +
+	"\x05value\x18\x03 \x01(\fR\x05value\x12&\n" +
+	"\x0fvalue_bytes_max\x18\x04 \x01(\x03R\rvalueBytesMax\"`\n" +
 	"\bSetRange\x12\x14\n" +
 	"\x05space\x18\x01 \x01(\rR\x05space\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x16\n" +
