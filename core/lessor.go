@@ -77,6 +77,16 @@ func (l *lessor) renew(id int64) (ttl time.Duration, ok bool) {
 	return life.ttl, true
 }
 
+// renewAll gives every lease its full TTL again: while the node was not ready to answer, nobody could do so.
+func (l *lessor) renewAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for _, life := range l.leases {
+		life.end = now.Add(life.ttl)
+	}
+}
+
 func (l *lessor) remaining(id int64) (time.Duration, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

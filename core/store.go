@@ -140,6 +140,7 @@ func (s *Store) open(ctx context.Context) error {
 	case <-s.log.Done():
 		return fmt.Errorf("core: the log stopped while starting: %w", s.log.Err())
 	}
+	s.lessor.renewAll()
 	s.own(ctx, func(ctx context.Context) {
 		select {
 		case <-ctx.Done():

@@ -76,7 +76,7 @@ type decision struct {
 // decideAndRun judges the guards of a Txn and runs the branch that they choose. It leaves undoing to its caller.
 func (t *tx) decideAndRun(txn *corepb.Txn, result *TxnResult) {
 	decided := t.decide(txn)
-	if result.FailedOp, result.Err = t.checkRevisions(txn, &decided); result.Err == nil {
+	if result.FailedOp, result.Err = t.check(txn, &decided); result.Err == nil {
 		t.branch(txn, &decided, result)
 	}
 }
@@ -97,9 +97,10 @@ func (t *tx) decide(txn *corepb.Txn) decision {
 	return d
 }
 
-// checkRevisions looks at the revisions that the ranges of a Txn ask for, all before the first op: they are judged by
-// the revision before the Txn, as in etcd. Only a Txn that is undone as a whole is refused for them.
-func (t *tx) checkRevisions(txn *corepb.Txn, d *decision) (failedOp int, err error) {
+// check looks at what can be refused before the first op, in the order of the ops, as etcd does: the revisions that ranges
+// ask for, which are judged by the revision before the Txn, and the leases of puts. Only a Txn that is undone as a whole
+// is refused for them.
+func (t *tx) check(txn *corepb.Txn, d *decision) (failedOp int, err error) {
 	if !txn.AbortOnError {
 		return 0, nil
 	}
@@ -108,8 +109,12 @@ func (t *tx) checkRevisions(txn *corepb.Txn, d *decision) (failedOp int, err err
 		switch op := op.Op.(type) {
 		case *corepb.Op_Range:
 			err = t.readable(op.Range.Revision)
+		case *corepb.Op_Put:
+			if op.Put.Lease != 0 && !t.leaseExists(op.Put.Lease) {
+				err = ErrLeaseNotFound
+			}
 		case *corepb.Op_Txn:
-			_, err = t.checkRevisions(op.Txn, &nested[0])
+			_, err = t.check(op.Txn, &nested[0])
 			nested = nested[1:]
 		}
 		if err != nil {

@@ -57,8 +57,8 @@ func (g *gate) dial(ctx context.Context, network, address string) (net.Conn, err
 	}
 }
 
-// Init, Len, Next and Connected make a gate the host provider of a ZooKeeper client: the library's own waits a second
-// before it tries a server again.
+// gatedHost is the host provider of a ZooKeeper client that has a gate: the library's own waits a second before it tries
+// a server again.
 type gatedHost struct{ address string }
 
 func (h *gatedHost) Init(servers []string) error { h.address = servers[0]; return nil }

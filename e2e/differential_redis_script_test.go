@@ -259,7 +259,7 @@ func (p redisPair) runInMulti(t testing.TB, lines []scriptLine) {
 
 func TestRedisCommandsAreAnsweredAsRedisDoes(t *testing.T) {
 	p := startRedisPair(t)
-	for _, cases := range [][]redisCase{redisStringCases, redisKeyCases, redisCollectionCases, redisSessionCases} {
+	for _, cases := range [][]redisCase{redisStringCases, redisKeyCases, redisCollectionCases, redisTxnCases, redisSessionCases} {
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
 				for version, resp3 := range []bool{false, true} {

@@ -82,7 +82,7 @@ func (g zkGenerator) read() string {
 }
 
 func TestRandomZooKeeperRequestsAreAnsweredAsZooKeeperDoes(t *testing.T) {
-	const steps = 3000
+	const steps = 2000
 	p := startZKPair(t)
 	p.begin(t, "random")
 	g := zkGenerator{randomSource(t), p}

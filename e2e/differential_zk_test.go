@@ -274,7 +274,6 @@ func (c *zkConn) stat(r *juteReader) string {
 
 // zkRequest is a request with the way to show its answer.
 type zkRequest struct {
-	text   string
 	op     int32
 	body   juteWriter
 	writes bool

@@ -108,6 +108,9 @@ func (s *server) here(text string) string {
 	).Replace(text)
 }
 
+// pagePatience bounds a page: some of its programs take a second to start on a good day.
+const pagePatience = 3 * patience
+
 // commandEnd is printed after each command, with its exit status.
 const commandEnd = "== end of example =="
 
@@ -129,7 +132,7 @@ func runExamples(t *testing.T, s *server, examples []example) (printed []string)
 		t.Fatal(err)
 	}
 	defer output.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), pagePatience)
 	defer cancel()
 	shell := exec.CommandContext(ctx, "bash", path)
 	shell.Dir, shell.Stdout, shell.Stderr = "..", output, output
@@ -142,7 +145,7 @@ func runExamples(t *testing.T, s *server, examples []example) (printed []string)
 	err = shell.Wait()
 	_ = syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) // what the page left running
 	if ctx.Err() != nil {
-		t.Errorf("the page did not end within %v", patience)
+		t.Errorf("the page did not end within %v", pagePatience)
 	} else if err != nil {
 		t.Errorf("bash: %v", err)
 	}

@@ -1,12 +1,85 @@
 package resp
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"sync"
 )
 
-// outbox is the output of a connection that has subscribed: its own replies, and messages that the broadcaster puts
+// mailbox is where a connection's output goes: straight to the socket until something other than its own replies is for
+// it, and into an outbox from then on.
+type mailbox struct {
+	mu      sync.Mutex // guards the fields below
+	box     *outbox    // nil until open
+	writing bool       // a reply is on its way to the socket: whoever writes it starts box.run then
+	closed  bool
+}
+
+// open makes the outbox. Anyone may call it, and gets nil when the connection has ended.
+func (m *mailbox) open(nc net.Conn, limit int) *outbox {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.box == nil && !m.closed {
+		m.box = newOutbox(nc, limit)
+		if !m.writing {
+			go m.box.run()
+		}
+	}
+	return m.box
+}
+
+// get gives the outbox, nil while there is none.
+func (m *mailbox) get() *outbox {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.box
+}
+
+// write sends complete replies. b is the caller's again.
+func (m *mailbox) write(nc net.Conn, b []byte) error {
+	m.mu.Lock()
+	if box := m.box; box != nil {
+		m.mu.Unlock()
+		return box.reply(bytes.Clone(b))
+	}
+	m.writing = true
+	m.mu.Unlock()
+	_, err := nc.Write(b)
+	m.mu.Lock()
+	m.writing = false
+	if m.box != nil {
+		go m.box.run()
+	}
+	m.mu.Unlock()
+	return err
+}
+
+// close lets nobody open the outbox any more, and gives it when there is one.
+func (m *mailbox) close() *outbox {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	return m.box
+}
+
+// push sends a message that is no reply. Anyone may call it. A client that is too slow is disconnected.
+func (c *conn) push(message []byte) {
+	box := c.mail.open(c.nc, c.srv.opts.MaxOutputBytes)
+	if box != nil && !box.message(message) {
+		c.srv.stats.dropped.Add(1)
+		c.srv.opts.Logger.Warn("a slow subscriber was disconnected", "client", c.id, "remote", c.nc.RemoteAddr().String())
+	}
+}
+
+// hold keeps messages back until the next reply.
+func (c *conn) hold() {
+	if box := c.mail.open(c.nc, c.srv.opts.MaxOutputBytes); box != nil {
+		box.hold()
+	}
+}
+
+// outbox is the output of a connection that gets messages: its own replies, and messages that the broadcaster puts
 // there without waiting for the client. Messages are shared by all who receive them and never copied.
 type outbox struct {
 	nc    net.Conn
@@ -17,7 +90,7 @@ type outbox struct {
 
 	mu      sync.Mutex // guards the fields below
 	queue   [][]byte
-	held    [][]byte // messages that came after a subscription whose reply is not written yet
+	held    [][]byte // messages that came after a request whose reply is not written yet
 	holding bool
 	bytes   int // in queue and held, and being written
 	closed  bool

@@ -1,7 +1,9 @@
 package resp
 
 import (
+	"math"
 	"sync"
+	"sync/atomic"
 
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/core/corepb"
@@ -48,13 +50,16 @@ var pubsubCommands = []*command{
 	},
 }
 
-// pubsub hands published messages to the subscribers of this server. Messages come out of the log, in its order.
+// pubsub hands published messages and keyspace notifications to the subscribers of this server. Both come out of the log,
+// in its order.
 type pubsub struct {
-	srv  *Server
-	done chan struct{} // closed when run has returned
+	srv    *Server
+	done   chan struct{} // closed when run has returned
+	misses atomic.Bool   // reads of absent keys are told
 
 	mu       sync.Mutex // guards the fields below, and the order of delivery
 	feed     *core.Feed
+	notify   notifier
 	channels map[string]map[*conn]struct{}
 	patterns map[string]map[*conn]struct{}
 }
@@ -71,8 +76,9 @@ func newPubsub(srv *Server, hub *core.Hub) *pubsub {
 		srv: srv, done: make(chan struct{}), feed: hub.NewFeed(),
 		channels: map[string]map[*conn]struct{}{}, patterns: map[string]map[*conn]struct{}{},
 	}
+	p.notify.send = p.send
 	// A watch from now on of every channel: nothing that Add could refuse.
-	if err := p.feed.Add(1, core.Watch{Match: core.MatchPublish, End: []byte{0}}); err != nil {
+	if err := p.feed.Add(watchMessages, core.Watch{Match: core.MatchPublish, End: []byte{0}}); err != nil {
 		srv.opts.Logger.Error("published messages cannot be received", "err", err)
 	}
 	return p
@@ -99,23 +105,53 @@ func (p *pubsub) run(stop <-chan struct{}) {
 // deliver hands over every message that was published until now. The caller holds mu. Messages are in the feed before
 // whoever published them has an answer, so that delivering before subscribing keeps older ones from a new subscriber,
 // and delivering after publishing makes sure that its own has been sent.
+//
+// The same goes for notifications, once the store shows what they tell. They wait for those of other spaces that may come
+// before them: everything that was shown before the feed was emptied is complete.
 func (p *pubsub) deliver() {
+	complete := p.srv.store.Revision()
+	lost := 0
 	for notices := p.feed.Next(noticesMax); len(notices) > 0; notices = p.feed.Next(noticesMax) {
 		for i := range notices {
-			if notices[i].Lost {
+			notice := &notices[i]
+			if notice.ID != watchMessages {
+				lost += btoi(p.collect(notice))
+				continue
+			}
+			if notice.Lost {
 				p.srv.stats.lostFeeds.Add(1)
 				p.srv.opts.Logger.Warn("messages to subscribers were lost: they came faster than they could be delivered")
 			}
-			for _, event := range notices[i].Events {
+			for _, event := range notice.Events {
+				p.srv.stats.published.Add(1)
 				p.send(event.Key, event.Record.Value)
 			}
 		}
+		if len(p.notify.pending) > pendingMax {
+			p.notify.tell(math.MaxInt64)
+		}
 	}
+	if lost > 0 {
+		p.srv.stats.lostFeeds.Add(1)
+		p.srv.opts.Logger.Warn("keyspace notifications were lost: keys changed faster than they could be told")
+	}
+	p.notify.tell(max(complete, p.feed.Progress()))
+}
+
+// collect takes the changes of a space, and reports whether some were lost.
+func (p *pubsub) collect(notice *core.Notice) (lost bool) {
+	for _, event := range notice.Events {
+		p.notify.add(event)
+	}
+	if notice.Compacted != 0 || notice.Err != nil { // the watch is over
+		p.watchSpace(byte(notice.ID - watchSpaces))
+		return true
+	}
+	return notice.Lost
 }
 
 // send puts a message into the output of all who want it. It is encoded once for each form in which it is received.
 func (p *pubsub) send(channel, payload []byte) {
-	p.srv.stats.published.Add(1)
 	if subscribers := p.channels[string(channel)]; len(subscribers) > 0 {
 		p.sendTo(subscribers, "message", nil, channel, payload)
 	}
@@ -134,10 +170,7 @@ func (p *pubsub) sendTo(subscribers map[*conn]struct{}, word string, pattern, ch
 		if *m == nil {
 			*m = encodeMessage(resp3, word, pattern, channel, payload)
 		}
-		if !c.box.message(*m) {
-			p.srv.stats.dropped.Add(1)
-			p.srv.opts.Logger.Warn("a slow subscriber was disconnected", "client", c.id, "remote", c.nc.RemoteAddr().String())
-		}
+		c.push(*m)
 	}
 }
 

@@ -14,12 +14,7 @@ func (c *conn) subscribe(word string, names [][]byte, pattern bool) {
 		c.out.err("ERR too many subscriptions")
 		return
 	}
-	if c.box == nil {
-		c.flush() // what was written before is written directly; an error shows at the next write
-		c.box = newOutbox(c.nc, c.srv.opts.MaxOutputBytes)
-		go c.box.run()
-	}
-	c.box.hold()
+	c.hold()
 	own := c.subs.names(pattern)
 	if *own == nil {
 		*own = map[string]struct{}{}

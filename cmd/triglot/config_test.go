@@ -110,7 +110,7 @@ func TestTheDocumentedDefaults(t *testing.T) {
 		MaxRequestBytes: 1572864, MaxTxnOps: 128, MaxConnections: 10000, HandshakeTimeout: 10 * time.Second,
 		ZKMaxPacketBytes: 1048575, ZKMinSession: 4 * time.Second, ZKMaxSession: 40 * time.Second,
 		ZKMaxWatches: 100_000,
-		HistoryAge:   time.Hour, HistoryBytes: 1 << 30, WatchRingEvents: 1 << 16, WatchRingBytes: 64 << 20,
+		HistoryAge:   time.Hour, HistoryBytes: 1 << 30, WatchRingEvents: 1 << 16, WatchRingBytes: 16 << 20,
 		BlockCacheBytes: 64 << 20, MemtableBytes: 32 << 20, LogLevel: "info", LogFormat: "text",
 	}
 	if cfg != want {

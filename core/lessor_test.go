@@ -1,0 +1,32 @@
+package core
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestLeasesGetTheirWholeTimeFromWhenTheNodeIsReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		ended := make(chan time.Duration, 1)
+		var l *lessor
+		l = newLessor(func(_ context.Context, ids []int64) {
+			for _, id := range ids {
+				l.remove(id)
+			}
+			ended <- time.Since(begin)
+		})
+		l.grant(1, 4000)
+		<-time.After(time.Minute) // a replay that takes longer than the lease
+		l.renewAll()
+		ctx, cancel := context.WithCancel(t.Context())
+		go l.run(ctx)
+		if at := <-ended; at != time.Minute+4*time.Second {
+			t.Errorf("the lease ended after %v, want 4 s after the node was ready", at)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
