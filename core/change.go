@@ -1,6 +1,10 @@
 package core
 
-import "github.com/triglot/triglot/storage"
+import (
+	"bytes"
+
+	"github.com/triglot/triglot/storage"
+)
 
 // record reads what a key holds, nil when there is nothing or its time is over. The value must not be modified.
 func (t *tx) record(space byte, key []byte) *storage.Record {
@@ -89,8 +93,23 @@ func (t *tx) change(space byte, key []byte, before, after *storage.Record, verb 
 	if space == 0 && (isBytes || wasBytes) {
 		t.updateNodes(event, wasBytes, isBytes)
 		t.b.AppendEvent(event)
+		event.Prev = t.beforeTxn(event)
 	}
 	t.events = append(t.events, event)
+}
+
+// beforeTxn gives what an event's key held before the Txn, where the Txn has changed it before: that is what etcd shows
+// as the previous value.
+func (t *tx) beforeTxn(event *storage.Event) *storage.Record {
+	if event.Prev == nil || event.Prev.ModRevision != event.Revision {
+		return event.Prev
+	}
+	for i := len(t.events) - 1; i >= 0; i-- {
+		if e := t.events[i]; e.Space == event.Space && bytes.Equal(e.Key, event.Key) {
+			return e.Prev
+		}
+	}
+	return event.Prev
 }
 
 // writeCurrent writes the record and the rows that find it: by creation, by deadline, by lease.

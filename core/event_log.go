@@ -25,6 +25,11 @@ func (v storedView) events(from int64, visit func(e *storage.Event) bool) error 
 	return v.at.Err()
 }
 
+// before gives what the key held before the event's revision, whatever else happened to it in that, and nothing for an
+// event that made the key.
 func (v storedView) before(e *storage.Event) (*storage.Record, error) {
-	return v.at.PrevOf(e.Key, e.Revision, e.Sub), v.at.Err()
+	if e.Type == storage.EventPut && e.Record.CreateRevision == e.Revision {
+		return nil, nil
+	}
+	return v.at.PrevOf(e.Key, e.Revision, 0), v.at.Err()
 }

@@ -44,8 +44,19 @@ func (t *tx) eachRecord(space byte, key, end []byte, visit func(key []byte, rec 
 }
 
 // rangeKeys answers etcd's Range. Count is of the whole range whatever limit and filters say.
+//
+// A target without an order sorts upwards, but, as in etcd, no more than the limit's worth of keys and one beyond it,
+// unless there are filters.
 func (t *tx) rangeKeys(op *corepb.Range, out *Result) {
-	sorted := op.SortOrder != corepb.Range_NONE && !(op.SortTarget == corepb.Range_KEY && op.SortOrder == corepb.Range_ASCEND)
+	byKey := op.SortTarget == corepb.Range_KEY
+	sorted := !byKey || op.SortOrder == corepb.Range_DESCEND
+	most := op.Limit // records to collect, 0 for all
+	switch {
+	case sorted && (op.SortOrder != corepb.Range_NONE || filtersRevisions(op)):
+		most = 0
+	case sorted && most > 0:
+		most++
+	}
 	collect := func(key []byte, rec *storage.Record) bool {
 		if rec.Kind != storage.KindBytes {
 			return true
@@ -54,7 +65,7 @@ func (t *tx) rangeKeys(op *corepb.Range, out *Result) {
 		if op.CountOnly || !inRevisions(op, rec) {
 			return true
 		}
-		if op.Limit > 0 && int64(len(out.Records)) >= op.Limit && !sorted {
+		if most > 0 && int64(len(out.Records)) >= most {
 			out.More = true
 			return !op.SkipCount
 		}
@@ -128,6 +139,10 @@ func (t *tx) readable(revision int64) error {
 		return &Error{Code: CodeCompacted, Number: state.Compacted}
 	}
 	return nil
+}
+
+func filtersRevisions(op *corepb.Range) bool {
+	return op.MinModRevision != 0 || op.MaxModRevision != 0 || op.MinCreateRevision != 0 || op.MaxCreateRevision != 0
 }
 
 func inRevisions(op *corepb.Range, rec *storage.Record) bool {

@@ -98,7 +98,7 @@ func (t *tx) decide(txn *corepb.Txn) decision {
 }
 
 // check looks at what can be refused before the first op, in the order of the ops, as etcd does: the revisions that ranges
-// ask for, which are judged by the revision before the Txn, and the leases of puts. Only a Txn that is undone as a whole
+// ask for, which are judged by the revision before the Txn, the leases of puts, and the keys that puts build on. Only a Txn that is undone as a whole
 // is refused for them.
 func (t *tx) check(txn *corepb.Txn, d *decision) (failedOp int, err error) {
 	if !txn.AbortOnError {
@@ -112,6 +112,11 @@ func (t *tx) check(txn *corepb.Txn, d *decision) (failedOp int, err error) {
 		case *corepb.Op_Put:
 			if op.Put.Lease != 0 && !t.leaseExists(op.Put.Lease) {
 				err = ErrLeaseNotFound
+			}
+			if err == nil && (op.Put.IgnoreValue || op.Put.IgnoreLease) {
+				if rec := t.record(byte(op.Put.Space), op.Put.Key); rec == nil || rec.Kind != storage.KindBytes {
+					err = ErrKeyNotFound
+				}
 			}
 		case *corepb.Op_Txn:
 			_, err = t.check(op.Txn, &nested[0])

@@ -43,17 +43,13 @@ func checkRange(r *pb.RangeRequest) error {
 }
 
 func setRange(op *corepb.Op, r *pb.RangeRequest) {
-	order := corepb.Range_SortOrder(r.SortOrder)
-	if order == corepb.Range_NONE && r.SortTarget != pb.RangeRequest_KEY {
-		order = corepb.Range_ASCEND // as etcd: a target asks for sorting
-	}
 	op.Op = &corepb.Op_Range{Range: &corepb.Range{
 		Key:               r.Key,
 		End:               r.RangeEnd,
 		Limit:             max(r.Limit, 0),
 		Revision:          r.Revision,
 		SortTarget:        corepb.Range_SortTarget(r.SortTarget),
-		SortOrder:         order,
+		SortOrder:         corepb.Range_SortOrder(r.SortOrder),
 		KeysOnly:          r.KeysOnly,
 		CountOnly:         r.CountOnly,
 		MinModRevision:    r.MinModRevision,

@@ -77,7 +77,7 @@ func TestRequestsTranslateFieldByField(t *testing.T) {
 		{"a target without an order", func(op *corepb.Op) {
 			setRange(op, &pb.RangeRequest{Key: key, Limit: -1, SortTarget: pb.RangeRequest_VALUE})
 		}, &corepb.Op{Op: &corepb.Op_Range{Range: &corepb.Range{
-			Key: key, SortTarget: corepb.Range_BY_VALUE, SortOrder: corepb.Range_ASCEND,
+			Key: key, SortTarget: corepb.Range_BY_VALUE,
 		}}}},
 	} {
 		got := &corepb.Op{}

@@ -149,11 +149,14 @@ func (c *conn) find(b *blocking, waiting bool) (at int, revision int64, err erro
 
 // take runs the op on some of the keys. answered is false when there was nothing to take.
 func (c *conn) take(b *blocking, keys [][]byte) (answered bool, err error) {
-	results, err := c.srv.store.Do(c.srv.ctx, &corepb.Txn{Then: []*corepb.Op{b.take(keys)}})
+	if c.track != nil {
+		c.hold() // what it waited for was held for the request, not for the reply
+	}
+	results, err := c.submit(&corepb.Txn{Then: []*corepb.Op{b.take(keys)}})
 	if err != nil {
 		return false, err
 	}
-	result := &results.Results[0]
+	result := &results[0].Results[0]
 	if result.Err != nil || !result.OK {
 		return false, result.Err
 	}

@@ -53,9 +53,18 @@ var clientCommands = []*command{{
 			summary: "Asks that access times not be changed, which are not kept.",
 			run:     func(c *conn, q *request) { c.setOnOff(&c.public.quiet, q.args[2]) },
 		}, {
+			name: "tracking", arity: -3, flags: session, since: "6.0.0",
+			args:    "(ON|OFF) [REDIRECT client-id] [PREFIX prefix]... [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+			summary: "Asks to be told when keys change that the client has read.", run: runClientTracking,
+		}, {
+			name: "caching", arity: 3, flags: session, since: "6.0.0", args: "(YES|NO)",
+			summary: "Tells whether the keys of the next command shall be tracked.", run: runClientCaching,
+		}, {
+			name: "trackinginfo", arity: 2, flags: session, since: "6.2.0", summary: "Describes how keys are tracked.",
+			run: runClientTrackingInfo,
+		}, {
 			name: "getredir", arity: 2, flags: session, since: "6.0.0",
-			summary: "Tells where invalidation messages go: nowhere, since tracking is off.",
-			run:     func(c *conn, _ *request) { c.out.int(-1) },
+			summary: "Tells to which connection invalidation messages go.", run: runClientGetRedir,
 		}, {
 			name: "help", arity: 2, flags: always, since: "5.0.0", summary: "Lists the subcommands.", run: runHelp,
 		},

@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -11,7 +12,7 @@ var configSubs = []*command{
 		summary: "Lists settings whose names match patterns.", run: runConfigGet,
 	}, {
 		name: "set", arity: -4, flags: session | flagAdmin, since: "2.0.0", args: "(parameter value)...",
-		summary: "Would change settings; they are chosen when the server starts.", run: runConfigSet,
+		summary: "Changes notify-keyspace-events; other settings are chosen when the server starts.", run: runConfigSet,
 	}, {
 		name: "resetstat", arity: 2, flags: session | flagAdmin, since: "2.0.0", summary: "Sets the counters of INFO to zero.",
 		run: func(c *conn, _ *request) {
@@ -43,11 +44,12 @@ func (s *Server) settings() [][2]string {
 		{"databases", strconv.Itoa(databases)},
 		{"maxmemory", "0"},
 		{"maxmemory-policy", "noeviction"},
-		{"notify-keyspace-events", ""},
+		{notifySetting, s.pubsub.eventClasses().String()},
 		{"port", strconv.Itoa(s.port())},
 		{"proto-max-bulk-len", strconv.Itoa(o.MaxRequestBytes)},
 		{"save", ""},
 		{"timeout", "0"},
+		{"tracking-table-max-keys", strconv.Itoa(o.MaxTrackedKeys)},
 	}
 }
 
@@ -72,17 +74,35 @@ func runConfigGet(c *conn, q *request) {
 	}
 }
 
+// runConfigSet changes what can be changed, all of it or nothing.
 func runConfigSet(c *conn, q *request) {
 	if len(q.args)%2 != 0 {
 		c.out.err(errArity(q.cmd.fullName))
 		return
 	}
-	name := strings.ToLower(string(q.args[2]))
-	for _, setting := range c.srv.settings() {
-		if setting[0] == name {
-			c.out.err("ERR CONFIG SET failed (possibly related to argument '" + name + "') - can't set immutable config")
+	failed := func(name, reason string) {
+		c.out.err("ERR CONFIG SET failed (possibly related to argument '" + name + "') - " + reason)
+	}
+	for i := 2; i < len(q.args); i += 2 {
+		name := strings.ToLower(string(q.args[i]))
+		known := slices.ContainsFunc(c.srv.settings(), func(setting [2]string) bool { return setting[0] == name })
+		switch {
+		case !known:
+			c.out.err("ERR Unknown option or number of arguments for CONFIG SET - '" + string(q.args[i]) + "'")
+			return
+		case name != notifySetting:
+			failed(name, "can't set immutable config")
+			return
+		case i > 2:
+			failed(name, "duplicate parameter")
 			return
 		}
 	}
-	c.out.err("ERR Unknown option or number of arguments for CONFIG SET - '" + string(q.args[2]) + "'")
+	classes, ok := parseEventClasses(string(q.args[3]))
+	if !ok {
+		failed(notifySetting, "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
+		return
+	}
+	c.srv.pubsub.setEventClasses(classes)
+	c.out.ok()
 }

@@ -1,7 +1,6 @@
 package resp
 
 import (
-	"bytes"
 	"errors"
 	"net"
 	"strings"
@@ -31,7 +30,8 @@ type conn struct {
 	tx      *transaction // nil outside MULTI
 	watched map[watchedName]watchedKey
 	subs    subscriptions
-	box     *outbox // takes the output once the connection has subscribed
+	mail    mailbox   // takes the output
+	track   *tracking // nil while CLIENT TRACKING is off
 
 	muted  bool // CLIENT REPLY OFF
 	skip   bool // CLIENT REPLY SKIP: the next request has no reply
@@ -73,6 +73,7 @@ func (c *conn) serve() {
 		}
 		if ok {
 			c.execute(args)
+			c.spendCaching()
 			if c.ending || len(c.out.buf) > outputFlushBytes && c.flush() != nil {
 				c.settle()
 				c.flush()
@@ -107,9 +108,10 @@ func (c *conn) refuse(err error) {
 func (c *conn) end() {
 	c.closeView()
 	c.srv.pubsub.drop(c)
-	if c.box != nil {
+	c.stopTracking()
+	if box := c.mail.close(); box != nil {
 		c.nc.SetWriteDeadline(time.Now().Add(lastWordsMax))
-		c.box.finish()
+		box.finish()
 	}
 	c.nc.Close()
 	c.srv.unregister(c)
@@ -147,6 +149,13 @@ func (c *conn) execute(args [][]byte) {
 		return
 	}
 	q := request{cmd: cmd, args: args, db: c.db, opts: &c.srv.opts}
+	if c.track != nil {
+		c.hold() // an invalidation that came before a reply would be about another value than the reply's
+	}
+	if c.observes(cmd) {
+		c.settle() // the view that it is answered from says what the client has read
+		defer func() { c.observe(&q) }()
+	}
 	switch {
 	case cmd.block != nil:
 		b, text := cmd.block(&q)
@@ -267,7 +276,7 @@ func (c *conn) settle() {
 	var results []*core.TxnResult
 	var err error
 	if len(g.txns) > 0 {
-		results, err = c.srv.store.Submit(c.srv.ctx, g.txns...).Wait(c.srv.ctx)
+		results, err = c.submit(g.txns...)
 	}
 	silent := c.silent
 	for i := range g.items {
@@ -298,17 +307,12 @@ func (c *conn) settle() {
 func (c *conn) flush() error {
 	c.closeView()
 	if len(c.out.buf) == 0 {
-		if c.box != nil {
-			c.box.release()
+		if box := c.mail.get(); box != nil {
+			box.release()
 		}
 		return nil
 	}
-	var err error
-	if c.box != nil {
-		err = c.box.reply(bytes.Clone(c.out.buf))
-	} else {
-		_, err = c.nc.Write(c.out.buf)
-	}
+	err := c.mail.write(c.nc, c.out.buf)
 	if cap(c.out.buf) > 4*keptBufferBytes {
 		c.out.buf = nil
 	}

@@ -11,7 +11,9 @@
 //	Shutdown      one while it waits for connections to end, which is before it returns
 //	lookout.run   one while a connection is blocked in BLPOP and the like: reads ahead, so that a hang-up is noticed;
 //	              started and joined by the connection's goroutine
-//	outbox.run    one per connection that has ever subscribed: writes its output; ends when the connection closes
-//	pubsub.run    one per Server: hands published messages to subscribers; ends in Shutdown
+//	outbox.run    one per connection that was ever given a message: writes its output; ends when the connection closes
+//	pubsub.run    one per Server: hands published messages and keyspace notifications to subscribers; ends in Shutdown
+//	tracking.run  one per connection while CLIENT TRACKING is on: tells which keys have changed; joined by the
+//	              connection's goroutine, which turns it off or ends
 //	blockers.run  one per Server: wakes blocked clients when their keys change; ends in Shutdown
 package resp

@@ -89,7 +89,7 @@ func errorText(err error) string {
 		return "ERR index out of range"
 	case core.CodeTooLarge:
 		if e.Number > 0 {
-			return fmt.Sprintf("ERR request exceeds the maximum allowed size of %d bytes", e.Number)
+			return fmt.Sprintf("ERR string exceeds maximum allowed size of %d bytes (--max-request-bytes)", e.Number)
 		}
 		return "ERR request exceeds the maximum allowed size"
 	case core.CodeStopped:

@@ -26,6 +26,12 @@ type Options struct {
 	MaxGroupBytes    int
 	// MaxOutputBytes is what may wait for a slow subscriber before it is disconnected. Default 32 MiB, as in Redis.
 	MaxOutputBytes int
+	// MaxTrackedKeys is how many keys that clients have read are remembered for CLIENT TRACKING, over all clients; beyond
+	// it the oldest are invalidated at once. Default 1,000,000, as in Redis.
+	MaxTrackedKeys int
+	// NotifyKeyspaceEvents is the setting notify-keyspace-events as the server starts. Default none; see
+	// CheckEventClasses.
+	NotifyKeyspaceEvents string
 	// LocalReads answers reads from this node's state, without asking whether it is the latest.
 	LocalReads bool
 	// Version is the server's own version, for INFO.
@@ -48,6 +54,7 @@ func (o Options) withDefaults() Options {
 	defaultInt(&o.MaxGroupCommands, 1024)
 	defaultInt(&o.MaxGroupBytes, 1<<20)
 	defaultInt(&o.MaxOutputBytes, 32<<20)
+	defaultInt(&o.MaxTrackedKeys, 1_000_000)
 	if o.Version == "" {
 		o.Version = "dev"
 	}

@@ -21,6 +21,8 @@ type publicInfo struct {
 	command        atomic.Pointer[command] // the last one
 	blocked        atomic.Pointer[waiter]  // while it waits in BLPOP and the like
 	noEvict, quiet atomic.Bool             // CLIENT NO-EVICT, CLIENT NO-TOUCH
+	tracking       atomic.Pointer[trackingMode]
+	brokenRedirect atomic.Bool // the client that invalidations go to has left
 
 	mu                        sync.Mutex // guards the fields below
 	name, library, libVersion string
@@ -58,12 +60,16 @@ func (c *conn) line() string {
 	p := &c.public
 	now := nowMillis()
 	var flags strings.Builder
+	mode, redirect := p.tracking.Load(), int64(-1)
+	if mode != nil {
+		redirect = mode.redirect
+	}
 	for _, f := range []struct {
 		set  bool
 		flag byte
 	}{
-		{p.isSubscriber(), 'P'}, {p.queued.Load() >= 0, 'x'}, {p.blocked.Load() != nil, 'b'}, {p.noEvict.Load(), 'e'},
-		{p.quiet.Load(), 'T'},
+		{p.isSubscriber(), 'P'}, {p.queued.Load() >= 0, 'x'}, {p.blocked.Load() != nil, 'b'}, {mode != nil, 't'},
+		{p.brokenRedirect.Load(), 'R'}, {mode != nil && mode.broadcast, 'B'}, {p.noEvict.Load(), 'e'}, {p.quiet.Load(), 'T'},
 	} {
 		if f.set {
 			flags.WriteByte(f.flag)
@@ -83,7 +89,7 @@ func (c *conn) line() string {
 	name, library, libVersion := p.name, p.library, p.libVersion
 	p.mu.Unlock()
 	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=%d "+
-		"cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
+		"cmd=%s user=default redir=%d resp=%d lib-name=%s lib-ver=%s\n",
 		c.id, p.remote, p.local, name, (now-p.sinceMillis)/1000, (now-p.active.Load())/1000, flags.String(), p.db.Load(),
-		p.channels.Load(), p.patterns.Load(), p.queued.Load(), command, version, library, libVersion)
+		p.channels.Load(), p.patterns.Load(), p.queued.Load(), command, redirect, version, library, libVersion)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/core/corepb"
+	"github.com/triglot/triglot/storage"
 )
 
 var pubsubCommands = []*command{
@@ -106,11 +107,13 @@ func (p *pubsub) run(stop <-chan struct{}) {
 // whoever published them has an answer, so that delivering before subscribing keeps older ones from a new subscriber,
 // and delivering after publishing makes sure that its own has been sent.
 //
-// The same goes for notifications, once the store shows what they tell. They wait for those of other spaces that may come
-// before them: everything that was shown before the feed was emptied is complete.
+// The same goes for notifications. Those wait for what may come before them on another space's watch: when the feed was
+// emptied, everything that the store had shown before is complete. A message does not overtake the notifications of what
+// was done before it.
 func (p *pubsub) deliver() {
 	complete := p.srv.store.Revision()
 	lost := 0
+	var messages []*storage.Event
 	for notices := p.feed.Next(noticesMax); len(notices) > 0; notices = p.feed.Next(noticesMax) {
 		for i := range notices {
 			notice := &notices[i]
@@ -122,10 +125,7 @@ func (p *pubsub) deliver() {
 				p.srv.stats.lostFeeds.Add(1)
 				p.srv.opts.Logger.Warn("messages to subscribers were lost: they came faster than they could be delivered")
 			}
-			for _, event := range notice.Events {
-				p.srv.stats.published.Add(1)
-				p.send(event.Key, event.Record.Value)
-			}
+			messages = append(messages, notice.Events...)
 		}
 		if len(p.notify.pending) > pendingMax {
 			p.notify.tell(math.MaxInt64)
@@ -134,6 +134,11 @@ func (p *pubsub) deliver() {
 	if lost > 0 {
 		p.srv.stats.lostFeeds.Add(1)
 		p.srv.opts.Logger.Warn("keyspace notifications were lost: keys changed faster than they could be told")
+	}
+	for _, m := range messages {
+		p.notify.tell(m.Revision)
+		p.srv.stats.published.Add(1)
+		p.send(m.Key, m.Record.Value)
 	}
 	p.notify.tell(max(complete, p.feed.Progress()))
 }

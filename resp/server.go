@@ -16,6 +16,7 @@ type Server struct {
 	opts     Options
 	pubsub   *pubsub
 	blockers *blockers
+	tracked  trackingTable
 	started  time.Time
 	runID    string
 	stats    stats
@@ -47,6 +48,11 @@ func New(store *core.Store, opts Options) *Server {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.pubsub = newPubsub(s, store.Hub())
 	s.blockers = newBlockers(store.Hub())
+	if classes, ok := parseEventClasses(s.opts.NotifyKeyspaceEvents); ok {
+		s.pubsub.setEventClasses(classes)
+	} else {
+		s.opts.Logger.Error("keyspace notifications stay off", notifySetting, s.opts.NotifyKeyspaceEvents)
+	}
 	go s.pubsub.run(s.ctx.Done())
 	go s.blockers.run(s.ctx.Done())
 	return s

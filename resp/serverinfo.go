@@ -127,13 +127,15 @@ func (s *Server) port() int {
 }
 
 func (s *Server) infoClients(line func(string, any)) {
-	var subscribers int
+	var subscribers, tracking int
 	all := s.all()
 	for _, c := range all {
 		subscribers += btoi(c.public.isSubscriber())
+		tracking += btoi(c.public.tracking.Load() != nil)
 	}
 	line("connected_clients", len(all))
 	line("blocked_clients", s.blockers.waiting())
+	line("tracking_clients", tracking)
 	line("pubsub_clients", subscribers)
 }
 
@@ -168,6 +170,7 @@ func (s *Server) infoStats(line func(string, any)) {
 	line("pubsub_feed_losses", s.stats.lostFeeds.Load())
 	line("pubsub_channels", channels)
 	line("pubsub_patterns", patterns)
+	line("tracking_total_items", s.tracked.count())
 }
 
 func (s *Server) infoReplication(line func(string, any)) {

@@ -178,6 +178,7 @@ func isClientName(name []byte) bool {
 
 func runReset(c *conn, _ *request) {
 	c.srv.pubsub.drop(c)
+	c.stopTracking()
 	c.leaveMulti()
 	c.setDB(0)
 	c.setRESP3(false)

@@ -172,10 +172,11 @@ func runExec(c *conn, _ *request) {
 			}
 		}
 	}
-	results, ok := c.transact(txn)
+	result, ok := c.transact(txn)
 	if !ok {
 		return
 	}
+	results := result.Results
 	c.out.array(len(plans))
 	for i := range plans {
 		q := &tx.calls[i]
@@ -187,16 +188,17 @@ func runExec(c *conn, _ *request) {
 		n := len(plans[i].ops)
 		plans[i].reply(&c.out, results[:n])
 		results = results[n:]
+		c.rememberCall(tx.calls, i, result)
 	}
 }
 
 // transact runs a Txn. ok is false when the reply is written already: its guards did not hold, or it failed.
-func (c *conn) transact(txn *corepb.Txn) (results []core.Result, ok bool) {
+func (c *conn) transact(txn *corepb.Txn) (result *core.TxnResult, ok bool) {
 	if len(txn.Then) == 0 && len(txn.Guards) == 0 {
-		return nil, true
+		return &core.TxnResult{}, true
 	}
 	c.closeView()
-	result, err := c.srv.store.Do(c.srv.ctx, txn)
+	result, err := c.do(txn)
 	switch {
 	case err != nil:
 		c.out.fail(err)
@@ -205,7 +207,7 @@ func (c *conn) transact(txn *corepb.Txn) (results []core.Result, ok bool) {
 	case !result.Succeeded:
 		c.out.nullArray()
 	default:
-		return result.Results, true
+		return result, true
 	}
 	return nil, false
 }

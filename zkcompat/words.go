@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/triglot/triglot/core"
@@ -145,12 +146,32 @@ func (s *Server) writeMntr(w io.Writer) {
 		{"approximate_data_size", status.LiveBytes},
 		{"local_sessions", 0},
 		{"uptime", time.Since(s.started).Milliseconds()},
+		{"open_file_descriptor_count", openFiles()},
+		{"max_file_descriptor_count", maxFiles()},
 	} {
 		fmt.Fprintf(w, "zk_%s\t%v\n", line.name, line.value)
 	}
 	for _, op := range m.Ops {
 		fmt.Fprintf(w, "zk_cnt_%s_requests\t%d\nzk_cnt_%s_errors\t%d\n", op.Name, op.Count, op.Name, op.Errors)
 	}
+}
+
+// openFiles counts the descriptors of this process, -1 where the system does not tell.
+func openFiles() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return -1
+	}
+	return len(entries) - 1 // one is the directory's own
+}
+
+// maxFiles is how many descriptors this process may have.
+func maxFiles() int64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return -1
+	}
+	return int64(limit.Cur)
 }
 
 func (s *Server) writeConf(w io.Writer) {

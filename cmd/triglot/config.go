@@ -46,6 +46,7 @@ type config struct {
 	EngineWAL        bool
 	WatchRingEvents  int
 	WatchRingBytes   int64
+	RESPEvents       string
 	LogLevel         string
 	LogFormat        string
 	PProf            bool
@@ -91,6 +92,7 @@ func (c *config) settings() []setting {
 		{groupHistory, "history-bytes", size(&c.HistoryBytes, 1<<30, 0), "old revisions are kept up to this size; 0 for no bound by size"},
 		{groupHistory, "watch-ring-events", number(&c.WatchRingEvents, 1<<16, 16), "newest events held in memory for watchers; slower ones read from disk"},
 		{groupHistory, "watch-ring-bytes", size(&c.WatchRingBytes, 16<<20, 1<<16), "memory for those events"},
+		{groupHistory, "resp-notify-keyspace-events", eventClasses(&c.RESPEvents, ""), "which changes of keys Redis clients are told on channels, as the server starts; Redis' letters, like KEA; empty for none"},
 
 		{groupStorage, "block-cache-bytes", size(&c.BlockCacheBytes, 64<<20, 1<<20), "memory for blocks read from disk"},
 		{groupStorage, "memtable-bytes", size(&c.MemtableBytes, 32<<20, 1<<20), "memory for writes that are not flushed yet; the log keeps what is in it"},

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/triglot/triglot/resp"
 )
 
 // A setting is a row of the table in config.go: one name for the flag, the variable and the line of the file, and one
@@ -43,6 +45,13 @@ func (v parsed[T]) Set(text string) error {
 func text(at *string, value string) pflag.Value {
 	*at = value
 	return parsed[string]{at, "string", func(s string) (string, error) { return s, nil }, func(s string) string { return s }}
+}
+
+// eventClasses takes the letters of Redis' setting notify-keyspace-events.
+func eventClasses(at *string, value string) pflag.Value {
+	*at = value
+	return parsed[string]{at, "letters", func(s string) (string, error) { return s, resp.CheckEventClasses(s) },
+		func(s string) string { return s }}
 }
 
 func address(at *string, value string) pflag.Value {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/triglot/triglot/core"
@@ -46,7 +47,8 @@ func unbounded[T time.Duration | int64](limit T) T {
 func newAdapters(cfg *config, store *core.Store, at addresses, logger *slog.Logger) map[protocols.Protocol]adapter {
 	return map[protocols.Protocol]adapter{
 		protocols.RESP: resp.New(store, resp.Options{
-			MaxRequestBytes: int(cfg.MaxRequestBytes), LocalReads: cfg.RESPLocalReads, Version: version, Logger: logger,
+			MaxRequestBytes: int(cfg.MaxRequestBytes), LocalReads: cfg.RESPLocalReads,
+			NotifyKeyspaceEvents: cfg.RESPEvents, Version: version, Logger: logger,
 		}),
 		protocols.Etcd: grpcsvc.New(store, grpcsvc.Options{
 			Name: cfg.Name, PeerURLs: urls(at.peer), ClientURLs: urls(at.etcd),
@@ -56,10 +58,19 @@ func newAdapters(cfg *config, store *core.Store, at addresses, logger *slog.Logg
 			PacketBytesMax: int(cfg.ZKMaxPacketBytes), HandshakeTimeout: cfg.HandshakeTimeout,
 			SessionTimeoutMin: cfg.ZKMinSession, SessionTimeoutMax: cfg.ZKMaxSession,
 			WatchesMax: cfg.ZKMaxWatches, LinearizableReads: cfg.ZKLinearizable,
-			Settings: []zkcompat.Setting{{Name: "clientPortAddress", Value: at.zk}, {Name: "dataDir", Value: cfg.DataDir}},
+			Settings: zooKeeperSettings(cfg, at.zk),
 			Version:  version, Logger: logger,
 		}),
 	}
+}
+
+// zooKeeperSettings are the lines that the conf word has of what zkcompat does not know.
+func zooKeeperSettings(cfg *config, address string) []zkcompat.Setting {
+	settings := []zkcompat.Setting{{Name: "dataDir", Value: cfg.DataDir}}
+	if host, port, err := net.SplitHostPort(address); err == nil {
+		settings = append(settings, zkcompat.Setting{Name: "clientPort", Value: port}, zkcompat.Setting{Name: "clientPortAddress", Value: host})
+	}
+	return settings
 }
 
 // urls is how etcd clients are told an address.
