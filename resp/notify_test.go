@@ -64,7 +64,7 @@ func TestEveryWriteIsToldInRedisWords(t *testing.T) {
 	for _, e := range []struct{ request, told string }{
 		{"set s v", "new s; set s"}, {"set s w", "set s"}, {"set s v ex 100", "set s; expire s"}, {"set s v keepttl", "set s"},
 		{"set s v nx", ""}, {"set s v get", "set s"}, {"setex s 100 v", "set s; expire s"},
-		{"psetex s 100000 v", "set s; expire s"}, {"setnx s v", ""}, {"setnx n1 v", "new n1; set n1"},
+		{"psetex s 200000 v", "set s; expire s"}, {"setnx s v", ""}, {"setnx n1 v", "new n1; set n1"},
 		{"getset s v", "set s"}, {"getset n2 v", "new n2; set n2"}, {"mset s 1 n3 2", "set s; new n3; set n3"},
 		{"msetnx n4 1 n5 2", "new n4; set n4; new n5; set n5"}, {"msetnx n4 1 n6 2", ""},
 		{"append s x", "append s"}, {"append n7 x", "new n7; append n7"}, {"setrange s 1 y", "setrange s"},

@@ -73,7 +73,7 @@ func TestAFlagWinsOverAVariableOverTheFileOverTheDefault(t *testing.T) {
 func TestEverySettingWorksAsFlagVariableAndLineOfTheFile(t *testing.T) {
 	values := map[string]string{
 		"string": "other", "address": "10.0.0.1:99", "number": "1234", "size": "3MiB", "duration": "7s", "bool": "true",
-		"debug|info|warn|error": "debug", "text|json": "json",
+		"debug|info|warn|error": "debug", "text|json": "json", "letters": "KEx",
 	}
 	for _, s := range (&config{}).settings() {
 		if s.name == "config" {
