@@ -26,6 +26,10 @@ unit: ## run the tests of the packages
 # The end-to-end tests run a program that they build themselves, which the test cache knows nothing of: hence -count=1.
 .PHONY: e2e
 e2e: ## run the built program with the clients of the three protocols
+	@for p in redis-server redis-cli etcdctl java zkCli.sh; do \
+		PATH="$$PATH:/usr/share/zookeeper/bin" command -v $$p >/dev/null || \
+		echo "note: $$p is not installed: the tests that need it are skipped"; \
+	done
 	cd e2e && $(GO) test -count=1 -timeout 25m ./...
 
 .PHONY: race
