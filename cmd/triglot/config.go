@@ -37,6 +37,12 @@ type config struct {
 	ZKMinSession     time.Duration
 	ZKMaxSession     time.Duration
 	ZKMaxWatches     int
+	ZKMaxInFlight    int
+	RESPMaxArguments int
+	RESPMaxQuery     int64
+	RESPMaxNames     int
+	RESPMaxOutput    int64
+	RESPMaxTracked   int
 	ZKLinearizable   bool
 	RESPLocalReads   bool
 	HistoryAge       time.Duration
@@ -83,6 +89,12 @@ func (c *config) settings() []setting {
 		{groupLimits, "zk-max-packet-bytes", size(&c.ZKMaxPacketBytes, 1048575, 1<<10), "largest ZooKeeper packet (jute.maxbuffer)"},
 		{groupLimits, "zk-min-session-timeout", duration(&c.ZKMinSession, 4*time.Second, time.Millisecond), "shortest time-out that a ZooKeeper session can ask for"},
 		{groupLimits, "zk-max-session-timeout", duration(&c.ZKMaxSession, 40*time.Second, time.Millisecond), "longest time-out that a ZooKeeper session can ask for"},
+		{groupLimits, "resp-max-arguments", number(&c.RESPMaxArguments, 1<<20, 1), "most arguments of one Redis command"},
+		{groupLimits, "resp-max-query-bytes", size(&c.RESPMaxQuery, 64<<20, 1<<16), "largest Redis request with all its arguments, and most that MULTI queues"},
+		{groupLimits, "resp-max-names", number(&c.RESPMaxNames, 1<<20, 1), "most keys that a Redis connection watches, and channels that it subscribes to"},
+		{groupLimits, "resp-max-output-bytes", size(&c.RESPMaxOutput, 32<<20, 1<<16), "what may wait for a slow Redis subscriber before it is disconnected"},
+		{groupLimits, "resp-max-tracked-keys", number(&c.RESPMaxTracked, 1_000_000, 1), "most keys remembered for CLIENT TRACKING, over all clients"},
+		{groupLimits, "zk-max-in-flight", number(&c.ZKMaxInFlight, 256, 1), "most requests of one ZooKeeper connection that wait for their answers"},
 		{groupLimits, "zk-max-watches", number(&c.ZKMaxWatches, 100_000, 1), "most watches of one ZooKeeper connection"},
 
 		{groupReads, "resp-local-reads", toggle(&c.RESPLocalReads, false), "answer Redis reads from this member's state, without asking whether it is the newest"},

@@ -109,8 +109,9 @@ func TestTheDocumentedDefaults(t *testing.T) {
 		ListenPeer: "127.0.0.1:2380", ListenMetrics: "127.0.0.1:7380",
 		MaxRequestBytes: 1572864, MaxTxnOps: 128, MaxConnections: 10000, HandshakeTimeout: 10 * time.Second,
 		ZKMaxPacketBytes: 1048575, ZKMinSession: 4 * time.Second, ZKMaxSession: 40 * time.Second,
-		ZKMaxWatches: 100_000,
-		HistoryAge:   time.Hour, HistoryBytes: 1 << 30, WatchRingEvents: 1 << 16, WatchRingBytes: 16 << 20,
+		ZKMaxWatches: 100_000, ZKMaxInFlight: 256, RESPMaxArguments: 1 << 20, RESPMaxQuery: 64 << 20, RESPMaxNames: 1 << 20,
+		RESPMaxOutput: 32 << 20, RESPMaxTracked: 1_000_000,
+		HistoryAge: time.Hour, HistoryBytes: 1 << 30, WatchRingEvents: 1 << 16, WatchRingBytes: 16 << 20,
 		BlockCacheBytes: 64 << 20, MemtableBytes: 32 << 20, LogLevel: "info", LogFormat: "text",
 	}
 	if cfg != want {

@@ -48,6 +48,8 @@ func newAdapters(cfg *config, store *core.Store, at addresses, logger *slog.Logg
 	return map[protocols.Protocol]adapter{
 		protocols.RESP: resp.New(store, resp.Options{
 			MaxRequestBytes: int(cfg.MaxRequestBytes), LocalReads: cfg.RESPLocalReads,
+			MaxArguments: cfg.RESPMaxArguments, MaxQueryBytes: int(cfg.RESPMaxQuery), MaxNames: cfg.RESPMaxNames,
+			MaxOutputBytes: int(cfg.RESPMaxOutput), MaxTrackedKeys: cfg.RESPMaxTracked,
 			NotifyKeyspaceEvents: cfg.RESPEvents, Version: version, Logger: logger,
 		}),
 		protocols.Etcd: grpcsvc.New(store, grpcsvc.Options{
@@ -57,7 +59,7 @@ func newAdapters(cfg *config, store *core.Store, at addresses, logger *slog.Logg
 		protocols.ZK: zkcompat.New(store, zkcompat.Options{
 			PacketBytesMax: int(cfg.ZKMaxPacketBytes), HandshakeTimeout: cfg.HandshakeTimeout,
 			SessionTimeoutMin: cfg.ZKMinSession, SessionTimeoutMax: cfg.ZKMaxSession,
-			WatchesMax: cfg.ZKMaxWatches, LinearizableReads: cfg.ZKLinearizable,
+			WatchesMax: cfg.ZKMaxWatches, InFlightMax: cfg.ZKMaxInFlight, LinearizableReads: cfg.ZKLinearizable,
 			Settings: zooKeeperSettings(cfg, at.zk),
 			Version:  version, Logger: logger,
 		}),
