@@ -110,6 +110,7 @@ var etcdWatchCases = []etcdCase{
 		w: send cancel_request:{watch_id:999}
 		w: send cancel_request:{watch_id:-1}
 		w: send
+		w: create key:"behind the cancelling"
 		Put key:"a" value:"2"
 		w: drain
 		w: create key:"a" watch_id:1
