@@ -1,10 +1,6 @@
 package core
 
-import (
-	"bytes"
-
-	"github.com/triglot/triglot/storage"
-)
+import "github.com/triglot/triglot/storage"
 
 // record reads what a key holds, nil when there is nothing or its time is over. The value must not be modified.
 func (t *tx) record(space byte, key []byte) *storage.Record {
@@ -101,15 +97,29 @@ func (t *tx) change(space byte, key []byte, before, after *storage.Record, verb 
 // beforeTxn gives what an event's key held before the Txn, where the Txn has changed it before: that is what etcd shows
 // as the previous value.
 func (t *tx) beforeTxn(event *storage.Event) *storage.Record {
-	if event.Prev == nil || event.Prev.ModRevision != event.Revision {
-		return event.Prev
-	}
-	for i := len(t.events) - 1; i >= 0; i-- {
-		if e := t.events[i]; e.Space == event.Space && bytes.Equal(e.Key, event.Key) {
-			return e.Prev
+	again := event.Prev != nil && event.Prev.ModRevision == event.Revision
+	if again && t.before == nil {
+		// Only a Txn that comes back to a key pays for this, and once: however long it is, it must not stall the others.
+		t.before = make(map[string]*storage.Record, len(t.events))
+		for _, e := range t.events {
+			if e.Space == 0 && (e.Type == storage.EventPut || e.Type == storage.EventDelete) {
+				t.remember(e.Key, e.Prev)
+			}
 		}
 	}
+	if again {
+		return t.before[string(event.Key)]
+	}
+	if t.before != nil {
+		t.remember(event.Key, event.Prev)
+	}
 	return event.Prev
+}
+
+func (t *tx) remember(key []byte, prev *storage.Record) {
+	if _, known := t.before[string(key)]; !known {
+		t.before[string(key)] = prev
+	}
 }
 
 // writeCurrent writes the record and the rows that find it: by creation, by deadline, by lease.

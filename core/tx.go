@@ -13,11 +13,12 @@ type tx struct {
 	b   *storage.Batch // nil on a view
 	now int64          // stamp of the entry, or the reader's clock; Unix milliseconds
 
-	revision int64            // that the command's changes take; 0 until the first change
-	sub      int32            // events of this revision so far
-	events   []*storage.Event // in order
-	leases   []leaseChange    // made and ended, in order
-	deadline int64            // the soonest deadline set, 0 for none
+	revision int64                      // that the command's changes take; 0 until the first change
+	sub      int32                      // events of this revision so far
+	events   []*storage.Event           // in order
+	before   map[string]*storage.Record // what keys of space 0 held before the Txn; nil until it comes back to one
+	leases   []leaseChange              // made and ended, in order
+	deadline int64                      // the soonest deadline set, 0 for none
 
 	scratch []byte // for keys that are looked up and not kept
 }
@@ -65,6 +66,7 @@ func (t *tx) undo(to position) {
 	t.b.Undo(to.batch)
 	t.revision, t.sub, t.deadline = to.revision, to.sub, to.deadline
 	t.events, t.leases = t.events[:to.events], t.leases[:to.leases]
+	t.before = nil // made again from the events that are left
 }
 
 // decision says whether the guards of a Txn hold, and the same of those nested in the branch that this chooses, in order.
