@@ -15,10 +15,11 @@ import (
 // The overlay is ours rather than Pebble's indexed batch because a command must be able to take its writes back (Undo),
 // which that cannot, and because a record read once in a step is read again at no cost.
 type Batch struct {
-	db    *DB
-	state State
-	err   error
-	ended bool
+	db     *DB
+	engine *engine // the current one: nothing replaces it while a batch is under way
+	state  State
+	err    error
+	ended  bool
 
 	entries   map[string]*entry           // every key touched: written, or read from the base
 	written   btree.Map[string, *entry]   // those written, in order
@@ -84,7 +85,8 @@ var errBatchEnded = errors.New("storage: batch has ended")
 
 // NewBatch starts a batch over the present state. The one before must have been committed or discarded.
 func (db *DB) NewBatch() *Batch {
-	b := &Batch{db: db, state: db.current.Load().state, entries: make(map[string]*entry, 64), err: db.Err()}
+	base := db.current.Load()
+	b := &Batch{db: db, engine: base.engine, state: base.state, entries: make(map[string]*entry, 64), err: db.Err()}
 	if db.closed.Load() {
 		b.fail(ErrClosed)
 	}
@@ -130,7 +132,7 @@ func (b *Batch) Get(key []byte) ([]byte, bool) {
 
 // readBase reads from the database and remembers what it read while there is room.
 func (b *Batch) readBase(key []byte, e *entry) ([]byte, bool) {
-	value, closer, err := b.db.pebble.Get(key)
+	value, closer, err := b.engine.pebble.Get(key)
 	kind := basePresent
 	if err != nil {
 		if !errors.Is(err, pebble.ErrNotFound) {
@@ -158,7 +160,7 @@ func (b *Batch) Scan(lower, upper []byte, options ...ScanOption) *Iterator {
 	if b.err != nil || isEmpty(lower, upper) {
 		return it
 	}
-	base, err := b.db.pebble.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	base, err := b.engine.pebble.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		b.fail(fmt.Errorf("storage: scan: %w", err))
 		return it

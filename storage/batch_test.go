@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -77,7 +78,7 @@ func batchAgainstModel(t *testing.T, rng *rand.Rand) {
 				marks = marks[:i+1]
 				b.Undo(m.id)
 				now = maps.Clone(m.model)
-				if *b.State() != m.state {
+				if !reflect.DeepEqual(*b.State(), m.state) {
 					t.Fatal("undo left the state changed")
 				}
 			case op < 90:

@@ -112,3 +112,12 @@ func prefixEnd(prefix []byte) []byte {
 	}
 	return nil // unreachable for our tables: no table byte is 0xff
 }
+
+// MemberBounds holds the members of the cluster.
+func MemberBounds() (lower, upper []byte) { return []byte{tableMember}, []byte{tableMember + 1} }
+
+// RemovedBounds holds the members that were removed.
+func RemovedBounds() (lower, upper []byte) { return []byte{tableRemoved}, []byte{tableRemoved + 1} }
+
+// AlarmBounds holds the alarms.
+func AlarmBounds() (lower, upper []byte) { return []byte{tableAlarm}, []byte{tableAlarm + 1} }

@@ -62,11 +62,12 @@ func TestSmallTablesSurviveEncoding(t *testing.T) {
 			t.Errorf("lease: got %+v, %v", got, err)
 		}
 	}
-	state := State{AppliedIndex: 1, AppliedTerm: 2, Revision: 3, Compacted: 4, StampMillis: 5, NextCollection: 6, HistoryBytes: 7}
+	state := State{AppliedIndex: 1, AppliedTerm: 2, Revision: 3, Compacted: 4, StampMillis: 5, NextCollection: 6, HistoryBytes: 7,
+		CorruptAlarms: 8, Conf: []byte("conf")}
 	for i := range state.Counts {
 		state.Counts[i] = int64(i) << 40
 	}
-	if got, err := DecodeState(state.Append(nil)); err != nil || got != state {
+	if got, err := DecodeState(state.Append(nil)); err != nil || !reflect.DeepEqual(got, state) {
 		t.Errorf("state: got %+v, %v", got, err)
 	}
 }

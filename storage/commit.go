@@ -2,7 +2,6 @@ package storage
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -29,10 +28,10 @@ func (b *Batch) Commit() error {
 		if b.db.current.Load().snapshot == nil {
 			return errors.Join(ErrClosed, pb.Close())
 		}
-		if err := b.db.apply(pb); err != nil {
+		if err := b.engine.apply(pb); err != nil {
 			return err
 		}
-		b.db.publish(b.state, leases)
+		b.db.publish(b.engine, b.state, leases)
 		return nil
 	})
 }
@@ -44,7 +43,7 @@ func (b *Batch) encode() *pebble.Batch {
 		size += len(key) + len(e.value) + 12
 		return true
 	})
-	pb := b.db.pebble.NewBatchWithSize(size)
+	pb := b.engine.pebble.NewBatchWithSize(size)
 	// An unindexed batch in memory cannot fail to take an operation; its errors are for indexed and closed ones.
 	b.intervals.Scan(func(_ string, i interval) bool {
 		_ = pb.DeleteRange(stringBytes(i.lower), stringBytes(i.upper), nil)
@@ -63,15 +62,4 @@ func (b *Batch) encode() *pebble.Batch {
 	})
 	_ = pb.Set(stateKey, b.state.Append(nil), nil)
 	return pb
-}
-
-// apply hands a batch to Pebble, without waiting for the disk. An error ends the database.
-func (db *DB) apply(pb *pebble.Batch) error {
-	err := db.pebble.Apply(pb, pebble.NoSync)
-	if err == nil {
-		return pb.Close()
-	}
-	err = fmt.Errorf("storage: write: %w", err)
-	db.fail(err)
-	return err
 }

@@ -68,7 +68,7 @@ func crashAgainAndAgain(t *testing.T, rng *rand.Rand, withWAL bool) {
 			commit(t, b)
 			switch rng.IntN(12) {
 			case 0:
-				if _, err := db.pebble.AsyncFlush(); err != nil {
+				if _, err := db.current.Load().engine.pebble.AsyncFlush(); err != nil {
 					t.Fatal(err)
 				}
 			case 1:

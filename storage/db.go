@@ -15,12 +15,12 @@ import (
 type DB struct {
 	options Options
 	logger  *slog.Logger
-	pebble  *pebble.DB
 	lock    *pebble.Lock
 	failure failure
 
-	current    atomic.Pointer[pinned] // what View returns
+	current    atomic.Pointer[pinned] // what View returns, and with it the engine that commits go to
 	committing sync.Mutex             // from writing a state until it is in current
+	purging    sync.Mutex             // around PurgeHistory
 	pins       sync.WaitGroup         // snapshots held by views, and by current
 	guards     sync.WaitGroup         // calls of Pebble under way, see guarded
 	closed     atomic.Bool
@@ -30,7 +30,8 @@ type DB struct {
 	flushEnd   chan struct{} // closed to stop the flush watcher
 	flushEnded chan struct{} // closed by the flush watcher
 
-	purge purger
+	exports  exports
+	incoming incoming
 }
 
 // viewsWait is how long Close waits for views to be released.
@@ -67,58 +68,24 @@ func (db *DB) open() error {
 	if err := checkFormat(db.options.FS, db.options.Dir); err != nil {
 		return err
 	}
-	if err := db.guarded(func() (err error) {
-		db.pebble, err = pebble.Open(db.options.Dir, db.options.engine(db, db.lock))
+	generation, err := db.findGeneration()
+	if err != nil {
 		return err
-	}); err != nil {
-		return fmt.Errorf("storage: opening %s: %w", db.options.Dir, err)
 	}
-	err := db.load()
+	e, err := db.openEngine(generation.engine)
+	if err != nil {
+		return err
+	}
+	e.installed = generation.installed
+	state, leases, err := e.load()
 	if err == nil {
-		return nil
+		err = db.tidyIncoming(state.AppliedIndex)
 	}
-	if current := db.current.Swap(nil); current != nil {
-		current.release()
-	}
-	return errors.Join(err, db.pebble.Close())
-}
-
-// load reads what is held in memory: the state, the leases, how far history was purged.
-func (db *DB) load() error {
-	leases, err := newLeases()
 	if err != nil {
-		return err
+		return errors.Join(err, e.pebble.Close())
 	}
-	state, err := db.readState(&pebble.IterOptions{})
-	if err != nil {
-		return err
-	}
-	db.publish(state, leases)
-	if err := leases.load(db); err != nil {
-		return err
-	}
-	return db.purge.load(db)
-}
-
-// readState reads the state row: what an iterator with these options sees of it.
-func (db *DB) readState(options *pebble.IterOptions) (State, error) {
-	options.LowerBound, options.UpperBound = stateKey, prefixEnd(stateKey)
-	it, err := db.pebble.NewIter(options)
-	if err != nil {
-		return State{}, fmt.Errorf("storage: reading the state: %w", err)
-	}
-	state := initialState()
-	if it.First() {
-		value, valueErr := it.ValueAndErr()
-		if valueErr == nil {
-			state, valueErr = DecodeState(value)
-		}
-		err = valueErr
-	}
-	if err = errors.Join(err, it.Error(), it.Close()); err != nil {
-		return State{}, fmt.Errorf("storage: reading the state: %w", err)
-	}
-	return state, nil
+	db.publish(e, state, leases)
+	return nil
 }
 
 // DurableApplied is the index of the last entry whose effects are known to survive a crash: those of everything up to it
@@ -129,7 +96,7 @@ func (db *DB) DurableApplied() (uint64, error) {
 	if err := open.Err(); err != nil {
 		return 0, err
 	}
-	state, err := db.readState(&pebble.IterOptions{OnlyReadGuaranteedDurable: true})
+	state, err := open.pinned.engine.readState(&pebble.IterOptions{OnlyReadGuaranteedDurable: true})
 	if err != nil {
 		return 0, err
 	}
@@ -148,7 +115,7 @@ func (db *DB) Flush() error {
 		return err
 	}
 	return db.guarded(func() error {
-		if err := db.pebble.Flush(); err != nil {
+		if err := open.pinned.engine.pebble.Flush(); err != nil {
 			return fmt.Errorf("storage: flush: %w", err)
 		}
 		return nil
@@ -188,7 +155,7 @@ func (db *DB) Close() error {
 		db.committing.Lock()
 		defer db.committing.Unlock()
 		last := db.current.Load()
-		ended := &pinned{db: db, leases: last.leases, state: last.state}
+		ended := &pinned{engine: last.engine, leases: last.leases, state: last.state}
 		ended.refs.Store(1)
 		db.current.Swap(ended).release()
 		return nil
@@ -199,8 +166,10 @@ func (db *DB) Close() error {
 	if !db.viewsReleased() {
 		return fmt.Errorf("storage: closing %s: views are still held", db.options.Dir)
 	}
+	db.exports.close()
+	db.incoming.close()
 	db.guards.Wait()
-	return db.guarded(func() error { return errors.Join(db.pebble.Close(), db.lock.Close()) })
+	return db.guarded(func() error { return errors.Join(db.current.Load().engine.pebble.Close(), db.lock.Close()) })
 }
 
 func (db *DB) viewsReleased() bool {

@@ -3,7 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -15,7 +14,7 @@ import (
 // The version of everything this package stores: tables, codecs, and Pebble's own format. It goes up with any change
 // that an older program would misread. The file holds the words below and the number.
 const (
-	formatVersion  = 1
+	formatVersion  = 2
 	formatFile     = "FORMAT"
 	formatPreamble = "triglot storage "
 	engineFormat   = pebble.FormatValueSeparation
@@ -26,6 +25,8 @@ var (
 	ErrLocked = errors.New("storage: directory is in use by another process")
 	// ErrNewerFormat means that a newer version of the program wrote the directory.
 	ErrNewerFormat = errors.New("storage: directory was written by a newer version of Triglot")
+	// ErrOlderFormat means that the directory is from before the first version with a stable format.
+	ErrOlderFormat = errors.New("storage: directory was written by an older version of Triglot and cannot be read any more")
 )
 
 // lockDir makes the directory if need be, and locks it.
@@ -80,24 +81,27 @@ func checkFormat(fsys vfs.FS, dir string) error {
 		return writeFormat(fsys, dir)
 	case err != nil:
 		return err
+	}
+	return acceptFormat(dir, found)
+}
+
+func acceptFormat(dir string, found int) error {
+	switch {
 	case found > formatVersion:
-		return fmt.Errorf("%w: %s has storage format %d, this version reads formats up to %d",
-			ErrNewerFormat, dir, found, formatVersion)
+		return fmt.Errorf("%w: %s has storage format %d, this version reads format %d", ErrNewerFormat, dir, found, formatVersion)
+	case found < formatVersion:
+		return fmt.Errorf("%w: %s has storage format %d, this version reads format %d", ErrOlderFormat, dir, found, formatVersion)
 	}
 	return nil
 }
 
 func readFormat(fsys vfs.FS, dir string) (int, error) {
 	name := fsys.PathJoin(dir, formatFile)
-	f, err := fsys.Open(name)
+	text, err := readText(fsys, name)
 	if err != nil {
 		return 0, err
 	}
-	text, err := io.ReadAll(f)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return 0, fmt.Errorf("storage: reading %s: %w", name, err)
-	}
-	number, ok := strings.CutPrefix(strings.TrimSpace(string(text)), formatPreamble)
+	number, ok := strings.CutPrefix(strings.TrimSpace(text), formatPreamble)
 	version, err := strconv.Atoi(number)
 	if !ok || err != nil || version < 1 {
 		return 0, fmt.Errorf("%w: %s does not hold a storage format", ErrCorrupt, name)
@@ -105,26 +109,7 @@ func readFormat(fsys vfs.FS, dir string) (int, error) {
 	return version, nil
 }
 
-// writeFormat stamps a directory before the engine creates its first file there, so that there is never one without the
-// other. The rename makes the stamp appear whole or not at all.
+// writeFormat stamps a directory before anything else is created there, so that there is never one without the other.
 func writeFormat(fsys vfs.FS, dir string) error {
-	name := fsys.PathJoin(dir, formatFile)
-	f, err := fsys.Create(name+".new", vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return fmt.Errorf("storage: writing %s: %w", name, err)
-	}
-	_, err = fmt.Fprintf(f, "%s%d\n", formatPreamble, formatVersion)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = fsys.Rename(name+".new", name)
-	}
-	if err == nil {
-		err = syncDir(fsys, dir)
-	}
-	if err != nil {
-		return fmt.Errorf("storage: writing %s: %w", name, err)
-	}
-	return nil
+	return replaceFile(fsys, dir, formatFile, fmt.Appendf(nil, "%s%d\n", formatPreamble, formatVersion))
 }

@@ -19,6 +19,9 @@ const (
 	tableAttachment byte = 0x0a // lease, space, key -> nothing
 	tableScan       byte = 0x0b // space, create revision, key -> nothing
 	tableContainer  byte = 0x0c // path -> nothing
+	tableMember     byte = 0x0d // member -> what the state machine keeps
+	tableRemoved    byte = 0x0e // member that was removed -> nothing
+	tableAlarm      byte = 0x0f // kind, member -> nothing
 )
 
 var (
@@ -171,6 +174,37 @@ func ContainerKey(dst []byte, path []byte) []byte {
 
 // SplitContainer undoes ContainerKey.
 func SplitContainer(k []byte) (path []byte, ok bool) { return splitName(k, tableContainer) }
+
+// MemberKey is where a member of the cluster stands.
+func MemberKey(dst []byte, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, tableMember), id)
+}
+
+// RemovedKey is where a member stands that was removed from the cluster for good.
+func RemovedKey(dst []byte, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, tableRemoved), id)
+}
+
+// SplitRemoved undoes RemovedKey.
+func SplitRemoved(k []byte) (id uint64, ok bool) {
+	if len(k) != 9 || k[0] != tableRemoved {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(k[1:]), true
+}
+
+// AlarmKey is where an alarm of a member stands.
+func AlarmKey(dst []byte, kind byte, member uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, tableAlarm, kind), member)
+}
+
+// SplitAlarm undoes AlarmKey.
+func SplitAlarm(k []byte) (kind byte, member uint64, ok bool) {
+	if len(k) != 10 || k[0] != tableAlarm {
+		return 0, 0, false
+	}
+	return k[1], binary.BigEndian.Uint64(k[2:]), true
+}
 
 func splitName(k []byte, table byte) ([]byte, bool) {
 	if len(k) < 1 || k[0] != table {

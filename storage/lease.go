@@ -8,6 +8,7 @@ type Lease struct {
 	TTLMillis     int64
 	GrantedMillis int64  // stamp of the entry that granted it
 	Password      []byte // sessions only
+	Owner         uint64 // sessions only: the connection that holds it
 }
 
 // IsSession says whether the lease is a ZooKeeper session.
@@ -18,7 +19,8 @@ func (l *Lease) Append(dst []byte) []byte {
 	dst = appendSigned(dst, l.ID)
 	dst = binary.AppendUvarint(dst, uint64(l.TTLMillis))
 	dst = binary.AppendUvarint(dst, uint64(l.GrantedMillis))
-	return appendBytes(dst, l.Password)
+	dst = appendBytes(dst, l.Password)
+	return binary.AppendUvarint(dst, l.Owner)
 }
 
 // DecodeLease reads a stored lease; the password aliases b. Malformed input is ErrCorrupt.
@@ -32,6 +34,7 @@ func DecodeLease(b []byte) (Lease, error) {
 	if p := d.bytes(); len(p) > 0 {
 		l.Password = p
 	}
+	l.Owner = d.uvarint()
 	if err := d.failure("lease"); err != nil {
 		return Lease{}, err
 	}

@@ -94,9 +94,8 @@ func (l *Leases) over(index string) iter.Seq[Lease] {
 func (db *DB) Leases() *Leases { return db.current.Load().leases }
 
 // load fills the index from the lease table.
-func (l *Leases) load(db *DB) error {
-	v := db.View()
-	defer v.Release()
+func (l *Leases) load(p *pinned) error {
+	v := p.view()
 	txn := l.mem.Txn(true)
 	defer txn.Abort()
 	it := v.Scan(LeaseBounds())

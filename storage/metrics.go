@@ -25,7 +25,7 @@ func (db *DB) Metrics() Metrics {
 		return Metrics{}
 	}
 	var m *pebble.Metrics
-	if err := db.guarded(func() error { m = db.pebble.Metrics(); return nil }); err != nil {
+	if err := db.guarded(func() error { m = open.pinned.engine.pebble.Metrics(); return nil }); err != nil {
 		return Metrics{}
 	}
 	return Metrics{

@@ -19,6 +19,9 @@ type Options struct {
 	EngineWAL     bool   // keep Pebble's own log too: slower, and needed for nothing; may be switched at any start
 	Logger        *slog.Logger
 	OnFlush       func() // called after memtable flushes, on a goroutine of the database; several may share a call
+
+	// noTableStats is for tests that let opening fail: Pebble then frees what its statistics still use, and panics.
+	noTableStats bool
 }
 
 const (
@@ -48,11 +51,10 @@ func (o Options) withDefaults() Options {
 }
 
 // engine gives Pebble's options.
-func (o Options) engine(db *DB, lock *pebble.Lock) *pebble.Options {
+func (o Options) engine(db *DB) *pebble.Options {
 	compactionsMax := max(1, min(runtime.GOMAXPROCS(0)/2, 4))
 	p := &pebble.Options{
 		FS:                 o.FS,
-		Lock:               lock,
 		FormatMajorVersion: engineFormat,
 		DisableWAL:         !o.EngineWAL,
 		Logger:             engineLogger{db},
@@ -61,6 +63,8 @@ func (o Options) engine(db *DB, lock *pebble.Lock) *pebble.Options {
 		// default size leave a default cache nothing, and a point read that should take 2 µs decompresses an index block.
 		CacheSize:    o.CacheBytes + memtablesUsual*o.MemtableBytes,
 		MemTableSize: uint64(o.MemtableBytes),
+
+		DisableTableStats: o.noTableStats,
 		// Two may wait for their flush while a third is written. More would only defer the stall, at the price of
 		// memory and of a longer replay after a crash.
 		MemTableStopWritesThreshold: 3,

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -43,15 +42,14 @@ const (
 	purgeRangeEvents = 128
 )
 
-// purger is the progress of purging, one meta row.
+// purger is the progress of purging an engine, one meta row of it.
 type purger struct {
-	running sync.Mutex // held by PurgeHistory
-	from    int64      // events below have been looked at, with a target at or above them
-	bytes   atomic.Int64
+	from  int64 // events below have been looked at, with a target at or above them; guarded by DB.purging
+	bytes atomic.Int64
 }
 
-func (p *purger) load(db *DB) error {
-	value, closer, err := db.pebble.Get(purgeKey)
+func (p *purger) load(e *engine) error {
+	value, closer, err := e.pebble.Get(purgeKey)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil
 	}
@@ -71,26 +69,35 @@ func (p *purger) row(from, bytes int64) []byte {
 
 // HistoryBytes estimates the size of log and history as they stand.
 func (db *DB) HistoryBytes() int64 {
-	return db.current.Load().state.HistoryBytes - db.purge.bytes.Load()
+	p := db.current.Load()
+	return p.state.HistoryBytes - p.engine.purge.bytes.Load()
 }
 
 // SupersededBytes estimates how much of HistoryBytes a compaction at the present revision would free.
 func (db *DB) SupersededBytes() int64 {
-	return max(0, db.current.Load().state.SupersededBytes-db.purge.bytes.Load())
+	p := db.current.Load()
+	return max(0, p.state.SupersededBytes-p.engine.purge.bytes.Load())
 }
 
 // PurgeHistory removes what no read at or after the revision needs; State.Compacted must be at or above it already. It
 // works in bounded steps, and ends early when ctx does; the next call goes on from there. Calls wait for one another.
 func (db *DB) PurgeHistory(ctx context.Context, revision int64) error {
-	db.purge.running.Lock()
-	defer db.purge.running.Unlock()
+	db.purging.Lock()
+	defer db.purging.Unlock()
 	if compacted := db.current.Load().state.Compacted; revision > compacted {
 		return fmt.Errorf("storage: purge at revision %d, but only %d is compacted", revision, compacted)
 	}
-	walk := &purgeWalk{db: db, target: revision, start: db.purge.from, revision: db.purge.from, sub: math.MinInt32}
-	for walk.revision <= revision {
+	// A snapshot that is installed meanwhile brings history and progress of its own: the walk begins again there.
+	var walk *purgeWalk
+	for {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if e := db.current.Load().engine; walk == nil || walk.engine != e {
+			walk = &purgeWalk{engine: e, target: revision, start: e.purge.from, revision: e.purge.from, sub: math.MinInt32}
+		}
+		if walk.revision > revision {
+			break
 		}
 		more := false
 		if err := db.guarded(func() (err error) {
@@ -114,9 +121,9 @@ func (db *DB) PurgeHistory(ctx context.Context, revision int64) error {
 	})
 }
 
-// purgeWalk is one call's way along the log.
+// purgeWalk is one call's way along the log of an engine.
 type purgeWalk struct {
-	db     *DB
+	engine *engine
 	target int64
 	start  int64 // of the walk: of the events before, at most one version of a key is left
 	// The next event to look at.
@@ -132,15 +139,18 @@ type purgeWalk struct {
 
 // step looks at the next events and removes what they make dead. more is false when the target is reached.
 func (w *purgeWalk) step() (more bool, err error) {
-	open := w.db.View() // keeps the engine open
+	open := w.engine.db.View() // keeps the engine open
 	defer open.Release()
 	if err := open.Err(); err != nil {
 		return false, err
 	}
+	if open.pinned.engine != w.engine {
+		return true, nil // it was replaced just now
+	}
 	// The current view may be older than the step before this one.
-	v := w.db.pin(*open.State(), nil).view()
+	v := w.engine.pin(*open.State(), nil).view()
 	defer v.Release()
-	w.batch = w.db.pebble.NewBatch()
+	w.batch = w.engine.pebble.NewBatch()
 	w.freed = 0
 	more, err = w.look(v)
 	if err == nil {
@@ -155,13 +165,14 @@ func (w *purgeWalk) step() (more bool, err error) {
 		// The target itself is looked at again next time: what lies at it is not dead yet.
 		from = w.target
 	}
-	freed := w.db.purge.bytes.Load() + w.freed
-	_ = w.batch.Set(purgeKey, w.db.purge.row(from, freed), nil)
-	if err := w.db.apply(w.batch); err != nil {
+	progress := &w.engine.purge
+	freed := progress.bytes.Load() + w.freed
+	_ = w.batch.Set(purgeKey, progress.row(from, freed), nil)
+	if err := w.engine.apply(w.batch); err != nil {
 		return false, err
 	}
-	w.db.purge.from = from
-	w.db.purge.bytes.Store(freed)
+	progress.from = from
+	progress.bytes.Store(freed)
 	return more, nil
 }
 

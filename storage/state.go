@@ -1,6 +1,9 @@
 package storage
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // Spaces is how many keyspaces there are: the shared one, 0, and the private ones.
 const Spaces = 16
@@ -14,11 +17,13 @@ type State struct {
 	Compacted      int64 // revisions below it cannot be read any more, 0 for none
 	StampMillis    int64 // latest stamp of an entry
 	NextCollection uint64
+	Conf           []byte        // who replicates the log as of AppliedIndex, encoded by the log; not to be modified
 	Counts         [Spaces]int64 // keys of each space
 	HistoryBytes   int64         // bytes ever added to log and history; DB.HistoryBytes takes off what was purged
 	// SupersededBytes is the part of HistoryBytes that no live key needs: versions that were replaced or deleted, and
 	// tombstones. Versions are counted to within a few bytes.
 	SupersededBytes int64
+	CorruptAlarms   uint64 // rows of the alarm table that say that replicas differ
 }
 
 // initialState is the state of an empty store.
@@ -41,7 +46,8 @@ func (s *State) Append(dst []byte) []byte {
 	for _, n := range s.Counts {
 		dst = binary.AppendUvarint(dst, uint64(n))
 	}
-	return dst
+	dst = binary.AppendUvarint(dst, s.CorruptAlarms)
+	return appendBytes(dst, s.Conf)
 }
 
 // DecodeState reads a stored State. Malformed input is ErrCorrupt.
@@ -63,6 +69,10 @@ func DecodeState(b []byte) (State, error) {
 	}
 	for i := range s.Counts {
 		s.Counts[i] = int64(d.uvarint())
+	}
+	s.CorruptAlarms = d.uvarint()
+	if conf := d.bytes(); len(conf) > 0 {
+		s.Conf = bytes.Clone(conf)
 	}
 	if err := d.failure("state"); err != nil {
 		return State{}, err

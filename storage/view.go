@@ -22,7 +22,7 @@ type View struct {
 // pinned is what the views between two commits share. The database itself holds one reference until the next commit.
 // The count never leaves zero again: whoever loses the race against the last release finds a newer one in its place.
 type pinned struct {
-	db       *DB
+	engine   *engine
 	refs     atomic.Int64
 	snapshot *pebble.Snapshot // nil once the database is closed
 	state    State
@@ -48,12 +48,14 @@ func (p *pinned) release() {
 		panic("storage: view released too often")
 	case p.snapshot != nil:
 		// After a failure Pebble may have parked a goroutine under its lock; the process is about to end anyway.
-		if p.db.Err() == nil {
+		db := p.engine.db
+		if db.Err() == nil {
 			if err := p.snapshot.Close(); err != nil {
-				p.db.logger.Error("closing a snapshot failed", "error", err)
+				db.logger.Error("closing a snapshot failed", "error", err)
 			}
 		}
-		p.db.pins.Done()
+		p.engine.release()
+		db.pins.Done()
 	}
 }
 
@@ -75,17 +77,18 @@ func (p *pinned) view() *View {
 	return v
 }
 
-// pin takes a snapshot of the engine as it stands, with one reference.
-func (db *DB) pin(state State, leases *Leases) *pinned {
-	p := &pinned{db: db, snapshot: db.pebble.NewSnapshot(), state: state, leases: leases}
+// pin takes a snapshot of the engine as it stands, with one reference. The caller holds the engine.
+func (e *engine) pin(state State, leases *Leases) *pinned {
+	p := &pinned{engine: e, snapshot: e.pebble.NewSnapshot(), state: state, leases: leases}
 	p.refs.Store(1)
-	db.pins.Add(1)
+	e.refs.Add(1)
+	e.db.pins.Add(1)
 	return p
 }
 
 // publish makes a state what View returns from now on. The caller holds committing.
-func (db *DB) publish(state State, leases *Leases) {
-	if previous := db.current.Swap(db.pin(state, leases)); previous != nil {
+func (db *DB) publish(e *engine, state State, leases *Leases) {
+	if previous := db.current.Swap(e.pin(state, leases)); previous != nil {
 		previous.release()
 	}
 }
@@ -96,7 +99,7 @@ func (db *DB) republish() {
 	db.committing.Lock()
 	defer db.committing.Unlock()
 	if p := db.current.Load(); p.snapshot != nil {
-		db.publish(p.state, p.leases)
+		db.publish(p.engine, p.state, p.leases)
 	}
 }
 

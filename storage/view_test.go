@@ -78,7 +78,7 @@ func TestSnapshotsAreClosedWithTheirLastView(t *testing.T) {
 		t.Error("the clone shows a later state")
 	}
 	again.Release()
-	if n := db.pebble.Metrics().Snapshots.Count; n != 1 {
+	if n := db.current.Load().engine.pebble.Metrics().Snapshots.Count; n != 1 {
 		t.Errorf("%d snapshots are open, want the current one", n)
 	}
 }
@@ -121,7 +121,7 @@ func TestViewsRaceWithCommits(t *testing.T) {
 	}
 	close(stop)
 	readers.Wait()
-	if n := db.pebble.Metrics().Snapshots.Count; n != 1 {
+	if n := db.current.Load().engine.pebble.Metrics().Snapshots.Count; n != 1 {
 		t.Errorf("%d snapshots are open, want 1", n)
 	}
 }
@@ -148,8 +148,14 @@ func TestClosedDatabaseAnswersErrClosed(t *testing.T) {
 	if _, err := db.DurableApplied(); !errors.Is(err, ErrClosed) {
 		t.Errorf("durable: %v", err)
 	}
-	if err := db.Checkpoint("elsewhere"); !errors.Is(err, ErrClosed) {
-		t.Errorf("checkpoint: %v", err)
+	if _, err := db.Export(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("export: %v", err)
+	}
+	if _, err := db.Receive(SnapshotMeta{Index: 9}, []SnapshotFile{{Name: "a"}}); !errors.Is(err, ErrClosed) {
+		t.Errorf("receive: %v", err)
+	}
+	if err := db.Install(SnapshotMeta{Index: 9}); !errors.Is(err, ErrClosed) {
+		t.Errorf("install: %v", err)
 	}
 	if err := db.PurgeHistory(t.Context(), 0); !errors.Is(err, ErrClosed) {
 		t.Errorf("purge: %v", err)
