@@ -3,6 +3,7 @@
 GO        ?= go
 FUZZTIME  ?= 10s
 RACEFLAGS ?= -timeout 20m
+E2ETIMEOUT ?= 40m
 
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -30,7 +31,7 @@ e2e: ## run the built program with the clients of the three protocols
 		PATH="$$PATH:/usr/share/zookeeper/bin" command -v $$p >/dev/null || \
 		echo "note: $$p is not installed: the tests that need it are skipped"; \
 	done
-	cd e2e && $(GO) test -count=1 -timeout 25m ./...
+	cd e2e && $(GO) test -count=1 -timeout $(E2ETIMEOUT) ./...
 
 .PHONY: race
 race: ## run the tests of the packages under the race detector (needs a C compiler)
@@ -53,13 +54,15 @@ lint: ## gofmt, vet and staticcheck, in both modules
 	cd e2e && $(STATICCHECK) ./...
 
 .PHONY: generate
-generate: ## write the Go code of the command definition again (needs protoc)
+generate: ## write the Go code of the definitions again (needs protoc)
 	GOBIN=$(CURDIR)/bin $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go
 	GOBIN=$(CURDIR)/bin $(GO) install github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto
 	cd core/corepb && PATH="$(CURDIR)/bin:$$PATH" protoc -I . \
 		--go_out=. --go_opt=paths=source_relative \
 		--go-vtproto_out=. --go-vtproto_opt=paths=source_relative,features=marshal+unmarshal+unmarshal_unsafe+size \
-		command.proto
+		command.proto peer.proto
+	PATH="$(CURDIR)/bin:$$PATH" protoc -I . -I "$$($(GO) list -m -f '{{.Dir}}' go.etcd.io/raft/v3)/raftpb" \
+		--go_out=. --go_opt=paths=source_relative raftlog/transport/peerpb/peer.proto
 
 .PHONY: clean
 clean: ## remove what was built

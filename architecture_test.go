@@ -47,8 +47,8 @@ var confined = map[string][]string{
 	"github.com/cockroachdb/pebble/v2/vfs": {"storage", "core"}, // the filesystem that crash tests put under the store
 	"github.com/hashicorp/go-memdb":        {"storage", "core"},
 	"github.com/tidwall/redcon":            {"resp"},
-	"google.golang.org/grpc":               {"grpcsvc"},
-	"go.etcd.io/etcd/api":                  {"grpcsvc"},
+	"google.golang.org/grpc":               {"grpcsvc", "raftlog", "cmd"}, // etcd's API, the way between members, the commands that ask a server
+	"go.etcd.io/etcd/api":                  {"grpcsvc", "cmd"},
 	"github.com/prometheus":                {"cmd"},
 	"github.com/spf13":                     {"cmd"},
 	"gopkg.in/yaml.v3":                     {"cmd"},
@@ -197,6 +197,7 @@ func TestTheCheckFindsForbiddenImports(t *testing.T) {
 		{"core puts a filesystem under the store", "core", "github.com/cockroachdb/pebble/v2/vfs", false},
 		{"storage is on Pebble", "storage", "github.com/cockroachdb/pebble/v2/sstable", false},
 		{"raftlog is on raft", "raftlog", "go.etcd.io/raft/v3/raftpb", false},
+		{"members talk over gRPC", "raftlog/transport", "google.golang.org/grpc/keepalive", false},
 		{"anyone uses the standard library", "storage", "net/http", false},
 
 		{"an adapter uses another", "resp", module + "/zkcompat", true},
@@ -210,6 +211,7 @@ func TestTheCheckFindsForbiddenImports(t *testing.T) {
 		{"core knows an adapter", "core", module + "/grpcsvc", true},
 		{"core knows the engine", "core", "github.com/cockroachdb/pebble/v2", true},
 		{"core knows raft", "core", "go.etcd.io/raft/v3", true},
+		{"core knows how members talk", "core", "google.golang.org/grpc", true},
 		{"storage knows the log", "storage", module + "/raftlog", true},
 		{"storage knows core", "storage", module + "/core", true},
 		{"the log knows storage", "raftlog", module + "/storage", true},

@@ -2,6 +2,7 @@ package raftlog
 
 import (
 	"fmt"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -25,56 +26,71 @@ type appender struct {
 	n      *Node
 	log    Log
 	marker Marker
-	terms  []termStart
+	terms  terms
 
+	state  *raftpb.HardState // what raft wants to be on disk
+	disk   *raftpb.HardState // what is there
+	synced uint64            // the last entry that is there
+
+	batch   []write
 	entries []*raftpb.Entry // gathered from several messages; kept to be reused
 }
 
-// termStart says that entries from index on have the term, up to the next termStart.
-type termStart struct{ index, term uint64 }
-
-func termsOf(r *Recovered) []termStart {
-	terms := []termStart{{r.Marker.Index, r.Marker.Term}}
-	return addTerms(terms, r.Entries)
+func newAppender(n *Node, log Log, r *Recovered) *appender {
+	a := &appender{n: n, log: log, marker: r.Marker, state: r.State, disk: r.State}
+	a.terms = terms{{r.Marker.Index, r.Marker.Term}}.addAll(r.Entries)
+	a.synced = max(r.Marker.Index, lastIndex(r.Entries))
+	return a
 }
 
-func addTerms(terms []termStart, entries []*raftpb.Entry) []termStart {
-	for _, e := range entries {
-		if e.GetTerm() != terms[len(terms)-1].term {
-			terms = append(terms, termStart{e.GetIndex(), e.GetTerm()})
-		}
-	}
-	return terms
-}
-
+// run ends when the mailbox is closed and empty, or at the first error.
 func (a *appender) run() {
-	var batch []write
 	for {
 		var ok bool
-		if batch, ok = a.n.writes.wait(batch); !ok {
+		if a.batch, ok = a.n.writes.wait(a.batch); !ok {
 			return
 		}
-		for rest := batch; len(rest) > 0; {
-			var err error
-			if t := rest[0].truncate; t != nil {
-				err = a.truncate(t.index)
-				t.answer <- err
-				rest = rest[1:]
-			} else {
-				messages := 1
-				for messages < len(rest) && rest[messages].message != nil {
-					messages++
-				}
-				err = a.append(rest[:messages])
-				rest = rest[messages:]
-			}
-			if err != nil {
-				a.n.fail(err)
-				a.refuse(rest)
-				return
-			}
+		if !a.do(a.batch) {
+			return
 		}
 	}
+}
+
+// step does what is there without waiting, and says whether there was anything.
+func (a *appender) step() bool {
+	a.batch = a.n.writes.poll(a.batch)
+	return len(a.batch) > 0 && a.do(a.batch)
+}
+
+// do reports false once the node has failed.
+func (a *appender) do(batch []write) bool {
+	for rest := batch; len(rest) > 0; {
+		var err error
+		switch {
+		case rest[0].truncate != nil:
+			err = a.truncate(rest[0].truncate.index)
+			rest[0].truncate.answer <- err
+			rest = rest[1:]
+		default:
+			if rest[0].message.GetSnapshot() != nil {
+				err = a.restart(rest[0].message)
+			}
+			messages := 1
+			for messages < len(rest) && rest[messages].message != nil && rest[messages].message.GetSnapshot() == nil {
+				messages++
+			}
+			if err == nil {
+				err = a.append(rest[:messages])
+			}
+			rest = rest[messages:]
+		}
+		if err != nil {
+			a.n.fail(err)
+			a.refuse(rest)
+			return false
+		}
+	}
+	return true
 }
 
 // refuse answers those who wait for what will not be done.
@@ -89,25 +105,20 @@ func (a *appender) refuse(rest []write) {
 
 // append writes the messages' entries and the last of their states, then gives the raft goroutine their responses.
 func (a *appender) append(writes []write) error {
-	var state *raftpb.HardState
-	entries := writes[0].message.GetEntries()
-	for i, w := range writes {
-		if i == 1 {
-			a.entries = append(a.entries[:0], entries...)
-		}
-		if i >= 1 {
-			a.entries = append(a.entries, w.message.GetEntries()...)
-			entries = a.entries
-		}
-		if w.message.Term != nil { // raft sets it along with a changed state only
-			state = &raftpb.HardState{Term: w.message.Term, Vote: w.message.Vote, Commit: w.message.Commit}
-		}
-	}
-	if state != nil || len(entries) > 0 {
+	entries := a.gather(writes)
+	if state := a.hardState(entries); state != nil || len(entries) > 0 {
+		started := time.Now()
 		if err := a.log.Append(state, entries); err != nil {
 			return fmt.Errorf("raftlog: write log: %w", err)
 		}
-		a.terms = addTerms(a.terms, entries)
+		if state != nil {
+			a.disk = state
+		}
+		if len(entries) > 0 {
+			a.n.status.sync.observe(time.Since(started))
+			a.terms = a.terms.addAll(entries)
+			a.synced = lastIndex(entries)
+		}
 	}
 	clear(a.entries)
 	answers := false
@@ -123,49 +134,54 @@ func (a *appender) append(writes []write) error {
 	return nil
 }
 
-// truncate moves the marker to index. The Machine is only given durable entries, and only what it was given can be
-// truncated, so the entry is in the log before the marker is.
-func (a *appender) truncate(index uint64) error {
-	if index <= a.marker.Index {
-		return nil
+// gather takes what is to be written from messages. Entries of a later one may replace those of an earlier one.
+func (a *appender) gather(writes []write) (entries []*raftpb.Entry) {
+	copied := false
+	for _, w := range writes {
+		switch more := w.message.GetEntries(); {
+		case len(more) == 0:
+		case len(entries) == 0:
+			entries = more
+		default:
+			if !copied {
+				copied = true
+				a.entries = append(a.entries[:0], entries...)
+			}
+			a.entries = append(until(a.entries, more[0].GetIndex()), more...)
+			entries = a.entries
+		}
+		if w.message.Term != nil { // raft sets it along with a changed state only
+			a.state = &raftpb.HardState{Term: w.message.Term, Vote: w.message.Vote, Commit: w.message.Commit}
+		}
 	}
-	keep := 0
-	for keep+1 < len(a.terms) && a.terms[keep+1].index <= index {
-		keep++
-	}
-	a.terms = a.terms[keep:]
-	marker := Marker{Index: index, Term: a.terms[0].term, Conf: a.marker.Conf}
-	if err := a.log.Mark(marker); err != nil {
-		return fmt.Errorf("raftlog: write marker: %w", err)
-	}
-	a.marker = marker
-	a.n.status.marker.Store(index)
-	return nil
+	return entries
 }
 
-// Truncate says that everything up to the entry flushed is durable elsewhere, so that Config.Applied will not be less
-// after a restart. The log may forget it. It returns when that is recorded, one sync later, and may be called from
-// anywhere, even from Machine.Apply. Calling it with what is forgotten already does nothing. An error means that the
-// node has stopped, or that disk space could not be given back.
-func (n *Node) Truncate(flushed uint64) error {
-	if handed := n.status.handed.Load(); flushed > handed {
-		return fmt.Errorf("raftlog: cannot truncate to %d: the machine has been given entries up to %d only", flushed, handed)
+// until are the entries before an index.
+func until(entries []*raftpb.Entry, index uint64) []*raftpb.Entry {
+	for len(entries) > 0 && entries[len(entries)-1].GetIndex() >= index {
+		entries = entries[:len(entries)-1]
 	}
-	t := &truncation{index: flushed, answer: make(chan error, 1)}
-	if !n.writes.put(write{truncate: t}) {
-		return n.stopped()
+	return entries
+}
+
+// hardState is what is to be written along with entries, nil if that is on disk already.
+//
+// A commit index may say of no entry that it is committed before that entry is synced here: reading the log, a commit of
+// what is not there tells damage from a write that a crash interrupted. With other voters raft knows of commits that are
+// ahead of this disk, or of the very entries that are to be written now; they are held back for a later write. The log's
+// commit index is a lower bound anyway.
+func (a *appender) hardState(entries []*raftpb.Entry) *raftpb.HardState {
+	bound := a.synced
+	if len(entries) > 0 {
+		bound = min(bound, entries[0].GetIndex()-1)
 	}
-	if err := <-t.answer; err != nil {
-		return err
+	commit := max(a.disk.GetCommit(), min(a.state.GetCommit(), bound))
+	if commit == a.disk.GetCommit() && a.state.GetTerm() == a.disk.GetTerm() && a.state.GetVote() == a.disk.GetVote() {
+		return nil
 	}
-	// Deleting a segment can take milliseconds: too long for the append goroutine.
-	n.purging.Lock()
-	defer n.purging.Unlock()
-	if n.log == nil {
-		return n.stopped()
+	if commit == a.state.GetCommit() {
+		return a.state
 	}
-	if err := n.log.Purge(flushed); err != nil {
-		return fmt.Errorf("raftlog: purge log: %w", err)
-	}
-	return nil
+	return &raftpb.HardState{Term: new(a.state.GetTerm()), Vote: new(a.state.GetVote()), Commit: new(commit)}
 }

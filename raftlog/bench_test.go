@@ -2,6 +2,7 @@ package raftlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -24,6 +25,9 @@ func (c *counter) Apply(entries []Entry) error {
 	}
 	return nil
 }
+
+func (c *counter) ApplyChange(Entry, []byte) (bool, error) { return true, nil }
+func (c *counter) Install(SnapshotMeta) error              { return errors.New("no snapshot was expected") }
 
 // countedLog counts writes that sync.
 type countedLog struct {
@@ -65,7 +69,7 @@ func benchmarkPropose(b *testing.B, log string, writes, proposers, size int) {
 	var syncs atomic.Int64
 	m := &counter{}
 	n, err := Start(Config{
-		Dir: b.TempDir(), NodeID: 7, ClusterID: 9, Machine: m, WritesMax: writes, Logger: slog.New(slog.DiscardHandler),
+		Dir: b.TempDir(), NodeID: 7, ClusterID: 9, Bootstrap: bootstrap7(), Machine: m, WritesMax: writes, Logger: slog.New(slog.DiscardHandler),
 		OpenLog: func(o LogOptions) (Log, *Recovered, error) {
 			if log == "none" {
 				return countedLog{nullLog{}, &syncs}, &Recovered{}, nil

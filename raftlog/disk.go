@@ -96,6 +96,12 @@ func (l *diskLog) open(o LogOptions) (*Recovered, error) {
 	if err := l.wal.Save(state, nil); err != nil {
 		return nil, fmt.Errorf("raftlog: write state: %w", err)
 	}
+	// What an installed snapshot discarded is still in the file, unless something has replaced it since.
+	kept := int(max(found.last, found.marker.GetIndex()) - found.marker.GetIndex())
+	if len(entries) < kept {
+		return nil, fmt.Errorf("%w: %d entries after the marker, then %d", ErrCorrupt, kept, len(entries))
+	}
+	entries = entries[:kept:kept]
 	return &Recovered{
 		Marker:  Marker{Index: found.marker.GetIndex(), Term: found.marker.GetTerm(), Conf: found.marker.GetConfState()},
 		State:   state,

@@ -247,6 +247,7 @@ func TestALogBelongsToOneNodeOfOneCluster(t *testing.T) {
 	for _, id := range [][2]uint64{{8, 9}, {7, 10}} {
 		cfg := testConfig(t, dir, newRecorder(0))
 		cfg.NodeID, cfg.ClusterID = id[0], id[1]
+		cfg.Bootstrap = &Bootstrap{Voters: []uint64{id[0]}}
 		if _, err := Start(cfg); !errors.Is(err, ErrWrongIdentity) {
 			t.Errorf("%v: %v", id, err)
 		}

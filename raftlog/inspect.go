@@ -18,12 +18,10 @@ import (
 
 // inspected is what the first reading of a log finds.
 type inspected struct {
+	replay
 	metadata []byte
 	marker   *walpb.Snapshot // the last one
-
-	last, lastTerm uint64 // of the last entry, or of a marker beyond it; 0 before the first entry of those that are left
-	state          *raftpb.HardState
-	crc            uint32 // of everything up to here
+	crc      uint32          // of everything up to here
 }
 
 // inspect reads all segments, and makes the log one that etcd's reader accepts if that loses nothing that was synced.
@@ -37,10 +35,8 @@ func inspect(dir string, logger *slog.Logger) (*inspected, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &inspected{
-		marker: &walpb.Snapshot{Index: new(uint64(0)), Term: new(uint64(0))},
-		state:  &raftpb.HardState{},
-	}
+	in := &inspected{marker: &walpb.Snapshot{Index: new(uint64(0)), Term: new(uint64(0))}}
+	in.state = &raftpb.HardState{}
 	for i, s := range segments {
 		end, damage, err := in.read(s, i == 0)
 		if err != nil {
@@ -126,50 +122,29 @@ func (in *inspected) record(rec *walpb.Record, d wal.Decoder, n int, firstSegmen
 	return nil
 }
 
-// entry checks that an entry follows the one before it or replaces earlier ones, which takes a later term. It could
-// also be a record of another type: no checksum covers that.
 func (in *inspected) entry(data []byte) error {
 	var e raftpb.Entry
 	if err := proto.Unmarshal(data, &e); err != nil {
 		return fmt.Errorf("entry: %w", err)
 	}
-	index, term := e.GetIndex(), e.GetTerm()
-	follows := index == in.last+1 && term >= in.lastTerm
-	replaces := index <= in.last && index > max(in.state.GetCommit(), in.marker.GetIndex()) && term > in.lastTerm
-	if !follows && !replaces && in.last != 0 {
-		return fmt.Errorf("entry %d of term %d after %d of term %d", index, term, in.last, in.lastTerm)
-	}
-	in.last, in.lastTerm = index, term
-	return nil
+	return in.replay.entry(e.GetIndex(), e.GetTerm())
 }
 
-// hardState checks that term and commit do not go back.
 func (in *inspected) hardState(data []byte) error {
-	var s raftpb.HardState
-	if err := proto.Unmarshal(data, &s); err != nil {
+	s := &raftpb.HardState{}
+	if err := proto.Unmarshal(data, s); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	if s.GetTerm() < in.state.GetTerm() || s.GetCommit() < in.state.GetCommit() {
-		return fmt.Errorf("state %v after %v", &s, in.state)
-	}
-	in.state = &s
-	return nil
+	return in.replay.hardState(s)
 }
 
-// mark checks that markers do not go back.
 func (in *inspected) mark(data []byte) error {
-	var m walpb.Snapshot
-	if err := proto.Unmarshal(data, &m); err != nil {
+	m := &walpb.Snapshot{}
+	if err := proto.Unmarshal(data, m); err != nil {
 		return fmt.Errorf("marker: %w", err)
 	}
-	if m.GetIndex() < in.marker.GetIndex() || m.GetTerm() < in.marker.GetTerm() {
-		return fmt.Errorf("marker at entry %d after one at %d", m.GetIndex(), in.marker.GetIndex())
-	}
-	in.marker = &m
-	if in.last != 0 && m.GetIndex() > in.last {
-		in.last, in.lastTerm = m.GetIndex(), m.GetTerm()
-	}
-	return nil
+	in.marker = m
+	return in.replay.mark(m.GetIndex(), m.GetTerm())
 }
 
 // finish decides what to do about the last segment, which was read up to end.
@@ -190,9 +165,12 @@ func (in *inspected) finish(s segment, end int64, damage error, logger *slog.Log
 		damage = errors.New("empty space before the end")
 	}
 	last := max(in.last, in.marker.GetIndex())
-	if synced := survivors(tail); synced > last {
+	switch synced, followed := survivors(tail); {
+	case synced > last:
 		return fmt.Errorf("%w: %s at offset %d: %w; entries %d to %d were synced and cannot be read",
 			ErrCorrupt, s.path, end, damage, last+1, synced)
+	case followed:
+		return fmt.Errorf("%w: %s at offset %d: %w; what follows was synced", ErrCorrupt, s.path, end, damage)
 	}
 	logger.Warn("torn write at the end of the log, repaired; nothing in it was acknowledged",
 		"segment", s.path, "offset", end, "bytes", used, "last_entry", last, "reason", damage)
@@ -204,9 +182,14 @@ func (in *inspected) finish(s segment, end int64, damage error, logger *slog.Log
 // first write of a run, so if a synced entry is damaged, some later write tells of it. What a single interrupted write
 // leaves behind tells of nothing but the entries before it.
 //
+// That index says little when the entries in question replaced others that can still be read. But a commit index is less
+// than any entry in the same write. If one covers an entry that survived before it, then that entry's write was followed by
+// another, and so was synced, as was all before it.
+//
 // Records begin at multiples of 8. Each carries the running checksum, so a pair of neighbours proves itself: the
 // second's checksum is the first's continued by the second's data.
-func survivors(tail []byte) (synced uint64) {
+func survivors(tail []byte) (synced uint64, followed bool) {
+	entry := raftNoLimit // the lowest that survived so far
 	for at := 0; at+8 <= len(tail); at += 8 {
 		prev, next := recordAt(tail, at)
 		for prev != nil {
@@ -215,10 +198,16 @@ func survivors(tail []byte) (synced uint64) {
 				break
 			}
 			switch rec.GetType() {
+			case wal.EntryType:
+				var e raftpb.Entry
+				if proto.Unmarshal(rec.Data, &e) == nil && e.GetIndex() > 0 {
+					entry = min(entry, e.GetIndex())
+				}
 			case wal.StateType:
 				var state raftpb.HardState
 				if proto.Unmarshal(rec.Data, &state) == nil {
 					synced = max(synced, state.GetCommit())
+					followed = followed || state.GetCommit() >= entry
 				}
 			case wal.SnapshotType:
 				var marker walpb.Snapshot
@@ -230,7 +219,7 @@ func survivors(tail []byte) (synced uint64) {
 			prev, next = rec, after
 		}
 	}
-	return synced
+	return synced, followed
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

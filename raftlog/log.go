@@ -26,9 +26,11 @@ var (
 type Log interface {
 	// Append writes entries and then state, which may be nil. On return they are durable if there are entries or if
 	// state changes term or vote; a state that only moves the commit index may wait for the next sync. An entry with
-	// the index of an earlier one replaces it and all after it.
+	// the index of an earlier one replaces it and all after it. state's commit index covers nothing that was not durable
+	// before the call.
 	Append(state *raftpb.HardState, entries []*raftpb.Entry) error
-	// Mark records, durably, that everything up to the marker is kept elsewhere.
+	// Mark records, durably, that everything up to the marker is kept elsewhere. If the log does not hold the marker's
+	// entry, with its term, then nothing in it counts any more: it begins again after the marker.
 	Mark(marker Marker) error
 	// Purge gives up the space of what only entries up to index need. A marker at index or later is durable.
 	Purge(index uint64) error

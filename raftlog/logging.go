@@ -41,13 +41,18 @@ func (r raftLogger) Fatalf(format string, v ...any)   { r.Panicf(format, v...) }
 // Panic is how the library reports a broken invariant: state that must not be acted upon.
 func (r raftLogger) Panic(v ...any) {
 	r.print(slog.LevelError, v)
-	panic("raft: " + fmt.Sprint(v...))
+	panic(brokenInvariant("raft: " + fmt.Sprint(v...)))
 }
 
 func (r raftLogger) Panicf(format string, v ...any) {
 	r.printf(slog.LevelError, format, v)
-	panic("raft: " + fmt.Sprintf(format, v...))
+	panic(brokenInvariant("raft: " + fmt.Sprintf(format, v...)))
 }
+
+// brokenInvariant is what raft panics with. It stops the node, not the process.
+type brokenInvariant string
+
+func (b brokenInvariant) Error() string { return "raftlog: " + string(b) }
 
 // newZap makes the logger that etcd's log asks for. Its Info tells of every segment, so it becomes Debug; what remains
 // are slow syncs and failures.

@@ -9,19 +9,19 @@ import (
 func TestMemoryForgetsOldAppliedEntriesAndNothingElse(t *testing.T) {
 	for name, c := range map[string]struct{ entriesMax, bytesMax int }{
 		"by number": {10, 1 << 30},
-		"by size":   {1 << 30, 1000},
+		"by size":   {1 << 30, 10 * (100 + entryOverheadBytes)},
 	} {
-		m, err := newMemory(&Recovered{Marker: Marker{Index: 5, Term: 1}, State: &raftpb.HardState{}})
+		m, err := newMemory(&Recovered{Marker: Marker{Index: 5, Term: 1}, State: &raftpb.HardState{}}, nil, 64<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.entriesMax, m.bytesMax = c.entriesMax, c.bytesMax
+		m.limits = limits{entries: c.entriesMax, bytes: c.bytesMax, moreEntries: c.entriesMax, moreBytes: c.bytesMax}
 		for i := uint64(6); i <= 500; i++ {
 			if err := m.append([]*raftpb.Entry{{Index: new(i), Term: new(uint64(1)), Data: make([]byte, 100)}}); err != nil {
 				t.Fatal(err)
 			}
 			applied := max(i-3, 5)
-			if err := m.compact(applied); err != nil {
+			if err := m.compact(applied, raftNoLimit); err != nil {
 				t.Fatal(err)
 			}
 			first, _ := m.FirstIndex()
@@ -29,7 +29,7 @@ func TestMemoryForgetsOldAppliedEntriesAndNothingElse(t *testing.T) {
 			if first != m.first || last != m.last || last != i || first > applied+1 {
 				t.Fatalf("%s: holds %d to %d, believes %d to %d", name, first, last, m.first, m.last)
 			}
-			if held := last + 1 - first; held > 22 || i > 100 && held < 10 || m.bytes != int(held)*100 {
+			if held := last + 1 - first; held > 22 || i > 100 && held < 10 || m.bytes != int(held)*(100+entryOverheadBytes) {
 				t.Fatalf("%s: holds %d entries and counts %d bytes", name, held, m.bytes)
 			}
 		}
@@ -37,7 +37,7 @@ func TestMemoryForgetsOldAppliedEntriesAndNothingElse(t *testing.T) {
 }
 
 func TestMemoryCountsEntriesThatAreReplaced(t *testing.T) {
-	m, err := newMemory(&Recovered{Marker: Marker{Index: 5, Term: 1}, State: &raftpb.HardState{}})
+	m, err := newMemory(&Recovered{Marker: Marker{Index: 5, Term: 1}, State: &raftpb.HardState{}}, nil, 64<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestMemoryCountsEntriesThatAreReplaced(t *testing.T) {
 	if err := m.append([]*raftpb.Entry{entry(7, 2, 10)}); err != nil {
 		t.Fatal(err)
 	}
-	if m.bytes != 110 || m.last != 7 {
+	if m.bytes != 110+2*entryOverheadBytes || m.last != 7 {
 		t.Fatalf("%d bytes up to %d", m.bytes, m.last)
 	}
 }

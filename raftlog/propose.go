@@ -15,8 +15,9 @@ func (n *Node) Propose(ctx context.Context, seq uint64, payload []byte) error {
 	return n.ProposeAll(ctx, group[:])
 }
 
-// ProposeAll queues a group: all of it or, with an error, nothing. In the log its proposals are in order with nobody
-// else's between them, though not always in one entry. A proposal whose Origin is zero is this node's.
+// ProposeAll queues a group: all of it or, with an error, nothing. In the log its proposals are in order and none of this
+// node's is between them, though they are not always in one entry; and none is there without those before it. Their Origin
+// is this node's, whatever it says.
 func (n *Node) ProposeAll(ctx context.Context, group []Proposal) error {
 	if err := ctx.Err(); err != nil {
 		return err

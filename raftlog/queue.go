@@ -18,7 +18,7 @@ var (
 )
 
 // queue holds the proposals that wait to become entries, already encoded as the entries they will be. The last chunk
-// stays open: it takes proposals until it is full or the raft goroutine takes it.
+// stays open: it takes proposals until it is full or old, or the raft goroutine takes it.
 type queue struct {
 	entryBytesMax     int
 	entryProposalsMax int
@@ -27,20 +27,48 @@ type queue struct {
 
 	mu        sync.Mutex // guards what follows
 	chunks    []chunk
-	proposals int // waiting in chunks
-	bytes     int // waiting in chunks
-	sizeHint  int // capacity for the next chunk: what the last one taken came to
+	proposals int    // waiting in chunks
+	bytes     int    // waiting in chunks
+	sizeHint  int    // capacity for the next chunk: what the last one taken came to
+	tick      uint64 // the raft goroutine's time
 	closed    bool
 }
 
-// chunk is the payload of a future entry; its header is filled in when it leaves.
+// chunkTicksMax is how old an open chunk gets: so much younger than it says can a proposal be that is dropped for its age.
+const chunkTicksMax = 2
+
+// chunk is a number of proposals in the form of an entry's payload; the header is filled in when it leaves. It is never
+// split: it is in the log as a whole or not at all.
 type chunk struct {
 	data  []byte
 	count int
+	first uint64 // Seq of the first proposal
+	tick  uint64 // when it was opened
+	// shared says that data was handed to the transport and must not be changed any more.
+	shared bool
 }
 
-// add queues ps in order, with nothing of anyone else's in between. Proposals without an origin get the given one.
-// It reports whether the queue was empty, which is when the raft goroutine has to be woken.
+// payloadBytes is what the chunk adds to an entry.
+func (c *chunk) payloadBytes() int { return len(c.data) - headerBytes }
+
+// seqs are the numbers of all its proposals.
+func (c *chunk) seqs() []uint64 {
+	if !c.shared {
+		putHeader(c.data, 0, c.count)
+	}
+	_, proposals, err := decodeEntry(nil, c.data)
+	if err != nil {
+		panic(err) // made here
+	}
+	seqs := make([]uint64, len(proposals))
+	for i := range proposals {
+		seqs[i] = proposals[i].Seq
+	}
+	return seqs
+}
+
+// add queues ps in order, with nothing of anyone else's in between, as of the given origin. It reports whether the queue
+// was empty, which is when the raft goroutine has to be woken.
 func (q *queue) add(origin uint64, ps []Proposal) (wasEmpty bool, err error) {
 	total := 0
 	for i := range ps {
@@ -67,17 +95,14 @@ func (q *queue) add(origin uint64, ps []Proposal) (wasEmpty bool, err error) {
 		p := &ps[i]
 		n := p.encodedBytes()
 		last := len(q.chunks) - 1
-		if last < 0 || q.chunks[last].count == q.entryProposalsMax || len(q.chunks[last].data)+n > q.entryBytesMax {
+		if last < 0 || q.chunks[last].count >= q.entryProposalsMax || len(q.chunks[last].data)+n > q.entryBytesMax ||
+			q.chunks[last].tick+chunkTicksMax <= q.tick || q.chunks[last].shared {
 			size := max(q.sizeHint, headerBytes+n)
-			q.chunks = append(q.chunks, chunk{data: make([]byte, headerBytes, size)})
+			q.chunks = append(q.chunks, chunk{data: make([]byte, headerBytes, size), first: p.Seq, tick: q.tick})
 			last++
 		}
-		from := origin
-		if p.Origin != 0 {
-			from = p.Origin
-		}
 		c := &q.chunks[last]
-		c.data = appendProposal(c.data, from, p.Seq, p.Payload)
+		c.data = appendProposal(c.data, origin, p.Seq, p.Payload)
 		c.count++
 	}
 	q.proposals += len(ps)
@@ -85,28 +110,58 @@ func (q *queue) add(origin uint64, ps []Proposal) (wasEmpty bool, err error) {
 	return wasEmpty, nil
 }
 
-// take removes the oldest chunk. One that may still grow is only taken if open is true.
-func (q *queue) take(open bool) (c chunk, ok bool) {
+// take removes the oldest chunk if it adds no more than bytes and count to an entry. One that may still grow is only taken
+// if open is true.
+func (q *queue) take(open bool, bytes, count int) (c chunk, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.chunks) == 0 || len(q.chunks) == 1 && !open {
+	if len(q.chunks) == 0 || len(q.chunks) == 1 && !open || q.chunks[0].payloadBytes() > bytes || q.chunks[0].count > count {
 		return chunk{}, false
 	}
 	c = q.chunks[0]
 	q.chunks = slices.Delete(q.chunks, 0, 1) // there are few: bytesMax / entryBytesMax
 	q.proposals -= c.count
-	q.bytes -= len(c.data) - headerBytes
+	q.bytes -= c.payloadBytes()
 	q.sizeHint = len(c.data)
 	return c, true
 }
 
-// putBack undoes the last take.
-func (q *queue) putBack(c chunk) {
+// putBack inserts chunks before all others, whatever the limits.
+func (q *queue) putBack(chunks ...chunk) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.chunks = slices.Insert(q.chunks, 0, c)
-	q.proposals += c.count
-	q.bytes += len(c.data) - headerBytes
+	q.chunks = slices.Insert(q.chunks, 0, chunks...)
+	for i := range chunks {
+		q.proposals += chunks[i].count
+		q.bytes += chunks[i].payloadBytes()
+	}
+}
+
+// now sets the time.
+func (q *queue) now(tick uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.tick = tick
+}
+
+// expire removes everything if the oldest chunk was opened at a tick or before it. What is behind that is younger, but must
+// not get into the log without it.
+func (q *queue) expire(tick uint64) (expired []chunk) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.chunks) == 0 || q.chunks[0].tick > tick {
+		return nil
+	}
+	expired = q.chunks
+	q.chunks, q.proposals, q.bytes = nil, 0, 0
+	return expired
+}
+
+// waiting is how many proposals there are.
+func (q *queue) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.proposals
 }
 
 // close refuses further proposals.

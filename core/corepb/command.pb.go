@@ -356,6 +356,55 @@ func (Expire_Condition) EnumDescriptor() ([]byte, []int) {
 	return file_command_proto_rawDescGZIP(), []int{13, 0}
 }
 
+type Alarm_Kind int32
+
+const (
+	Alarm_NONE     Alarm_Kind = 0
+	Alarm_NO_SPACE Alarm_Kind = 1
+	Alarm_CORRUPT  Alarm_Kind = 2
+)
+
+// Enum value maps for Alarm_Kind.
+var (
+	Alarm_Kind_name = map[int32]string{
+		0: "NONE",
+		1: "NO_SPACE",
+		2: "CORRUPT",
+	}
+	Alarm_Kind_value = map[string]int32{
+		"NONE":     0,
+		"NO_SPACE": 1,
+		"CORRUPT":  2,
+	}
+)
+
+func (x Alarm_Kind) Enum() *Alarm_Kind {
+	p := new(Alarm_Kind)
+	*p = x
+	return p
+}
+
+func (x Alarm_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Alarm_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_command_proto_enumTypes[6].Descriptor()
+}
+
+func (Alarm_Kind) Type() protoreflect.EnumType {
+	return &file_command_proto_enumTypes[6]
+}
+
+func (x Alarm_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Alarm_Kind.Descriptor instead.
+func (Alarm_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{47, 0}
+}
+
 // Txn is the unit of the log: if every guard holds, the ops of `then` run in order, otherwise those of `otherwise`.
 // All changes of a Txn, nested ones included, share one revision. Result: TxnResult{Succeeded, Results}.
 type Txn struct {
@@ -368,7 +417,9 @@ type Txn struct {
 	// otherwise each when its turn comes; a nested Txn that aborts inside one that does not is undone alone.
 	AbortOnError bool `protobuf:"varint,4,opt,name=abort_on_error,json=abortOnError,proto3" json:"abort_on_error,omitempty"`
 	// When not 0 the Txn fails with SESSION_EXPIRED unless this session lives.
-	Session       int64 `protobuf:"varint,5,opt,name=session,proto3" json:"session,omitempty"`
+	Session int64 `protobuf:"varint,5,opt,name=session,proto3" json:"session,omitempty"`
+	// With session: when not 0 the Txn fails with SESSION_MOVED unless the session's owner is this.
+	Owner         uint64 `protobuf:"varint,6,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -434,6 +485,13 @@ func (x *Txn) GetAbortOnError() bool {
 func (x *Txn) GetSession() int64 {
 	if x != nil {
 		return x.Session
+	}
+	return 0
+}
+
+func (x *Txn) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
 	}
 	return 0
 }
@@ -578,10 +636,18 @@ type Op struct {
 	//	*Op_NodeCheck
 	//	*Op_LeaseGrant
 	//	*Op_LeaseRevoke
+	//	*Op_SessionResume
 	//	*Op_Txn
 	//	*Op_Publish
 	//	*Op_Compact
 	//	*Op_Reap
+	//	*Op_MemberAdd
+	//	*Op_MemberPromote
+	//	*Op_MemberRemove
+	//	*Op_MemberUpdate
+	//	*Op_MemberPublish
+	//	*Op_Alarm
+	//	*Op_HashCheck
 	Op            isOp_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -930,6 +996,15 @@ func (x *Op) GetLeaseRevoke() *LeaseRevoke {
 	return nil
 }
 
+func (x *Op) GetSessionResume() *SessionResume {
+	if x != nil {
+		if x, ok := x.Op.(*Op_SessionResume); ok {
+			return x.SessionResume
+		}
+	}
+	return nil
+}
+
 func (x *Op) GetTxn() *Txn {
 	if x != nil {
 		if x, ok := x.Op.(*Op_Txn); ok {
@@ -961,6 +1036,69 @@ func (x *Op) GetReap() *Reap {
 	if x != nil {
 		if x, ok := x.Op.(*Op_Reap); ok {
 			return x.Reap
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetMemberAdd() *MemberAdd {
+	if x != nil {
+		if x, ok := x.Op.(*Op_MemberAdd); ok {
+			return x.MemberAdd
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetMemberPromote() *MemberPromote {
+	if x != nil {
+		if x, ok := x.Op.(*Op_MemberPromote); ok {
+			return x.MemberPromote
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetMemberRemove() *MemberRemove {
+	if x != nil {
+		if x, ok := x.Op.(*Op_MemberRemove); ok {
+			return x.MemberRemove
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetMemberUpdate() *MemberUpdate {
+	if x != nil {
+		if x, ok := x.Op.(*Op_MemberUpdate); ok {
+			return x.MemberUpdate
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetMemberPublish() *MemberPublish {
+	if x != nil {
+		if x, ok := x.Op.(*Op_MemberPublish); ok {
+			return x.MemberPublish
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetAlarm() *Alarm {
+	if x != nil {
+		if x, ok := x.Op.(*Op_Alarm); ok {
+			return x.Alarm
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetHashCheck() *HashCheck {
+	if x != nil {
+		if x, ok := x.Op.(*Op_HashCheck); ok {
+			return x.HashCheck
 		}
 	}
 	return nil
@@ -1113,6 +1251,10 @@ type Op_LeaseRevoke struct {
 	LeaseRevoke *LeaseRevoke `protobuf:"bytes,71,opt,name=lease_revoke,json=leaseRevoke,proto3,oneof"`
 }
 
+type Op_SessionResume struct {
+	SessionResume *SessionResume `protobuf:"bytes,72,opt,name=session_resume,json=sessionResume,proto3,oneof"`
+}
+
 type Op_Txn struct {
 	// Everything else.
 	Txn *Txn `protobuf:"bytes,80,opt,name=txn,proto3,oneof"`
@@ -1128,6 +1270,35 @@ type Op_Compact struct {
 
 type Op_Reap struct {
 	Reap *Reap `protobuf:"bytes,83,opt,name=reap,proto3,oneof"`
+}
+
+type Op_MemberAdd struct {
+	// The cluster.
+	MemberAdd *MemberAdd `protobuf:"bytes,90,opt,name=member_add,json=memberAdd,proto3,oneof"`
+}
+
+type Op_MemberPromote struct {
+	MemberPromote *MemberPromote `protobuf:"bytes,91,opt,name=member_promote,json=memberPromote,proto3,oneof"`
+}
+
+type Op_MemberRemove struct {
+	MemberRemove *MemberRemove `protobuf:"bytes,92,opt,name=member_remove,json=memberRemove,proto3,oneof"`
+}
+
+type Op_MemberUpdate struct {
+	MemberUpdate *MemberUpdate `protobuf:"bytes,93,opt,name=member_update,json=memberUpdate,proto3,oneof"`
+}
+
+type Op_MemberPublish struct {
+	MemberPublish *MemberPublish `protobuf:"bytes,94,opt,name=member_publish,json=memberPublish,proto3,oneof"`
+}
+
+type Op_Alarm struct {
+	Alarm *Alarm `protobuf:"bytes,95,opt,name=alarm,proto3,oneof"`
+}
+
+type Op_HashCheck struct {
+	HashCheck *HashCheck `protobuf:"bytes,96,opt,name=hash_check,json=hashCheck,proto3,oneof"`
 }
 
 func (*Op_Get) isOp_Op() {}
@@ -1198,6 +1369,8 @@ func (*Op_LeaseGrant) isOp_Op() {}
 
 func (*Op_LeaseRevoke) isOp_Op() {}
 
+func (*Op_SessionResume) isOp_Op() {}
+
 func (*Op_Txn) isOp_Op() {}
 
 func (*Op_Publish) isOp_Op() {}
@@ -1205,6 +1378,20 @@ func (*Op_Publish) isOp_Op() {}
 func (*Op_Compact) isOp_Op() {}
 
 func (*Op_Reap) isOp_Op() {}
+
+func (*Op_MemberAdd) isOp_Op() {}
+
+func (*Op_MemberPromote) isOp_Op() {}
+
+func (*Op_MemberRemove) isOp_Op() {}
+
+func (*Op_MemberUpdate) isOp_Op() {}
+
+func (*Op_MemberPublish) isOp_Op() {}
+
+func (*Op_Alarm) isOp_Op() {}
+
+func (*Op_HashCheck) isOp_Op() {}
 
 // Get reads one key of any kind. Result: Record (nil when absent); WRONG_KIND if require_kind is set and differs.
 type Get struct {
@@ -3523,6 +3710,7 @@ type LeaseGrant struct {
 	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // chosen by the proposer, not 0
 	TtlMillis     int64                  `protobuf:"varint,2,opt,name=ttl_millis,json=ttlMillis,proto3" json:"ttl_millis,omitempty"`
 	Password      []byte                 `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"` // sessions: 16 bytes
+	Owner         uint64                 `protobuf:"varint,4,opt,name=owner,proto3" json:"owner,omitempty"`      // sessions: see SessionResume
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3578,18 +3766,99 @@ func (x *LeaseGrant) GetPassword() []byte {
 	return nil
 }
 
+func (x *LeaseGrant) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
+// SessionResume makes another connection the owner of a session, on whichever member it is, and gives the session the
+// time-out that this one negotiated. Commands of the owner before it fail from here on. SESSION_EXPIRED, also when the
+// password is wrong. Result: OK.
+type SessionResume struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Password      []byte                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	TtlMillis     int64                  `protobuf:"varint,3,opt,name=ttl_millis,json=ttlMillis,proto3" json:"ttl_millis,omitempty"`
+	Owner         uint64                 `protobuf:"varint,4,opt,name=owner,proto3" json:"owner,omitempty"` // drawn for the connection; different for every one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionResume) Reset() {
+	*x = SessionResume{}
+	mi := &file_command_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionResume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionResume) ProtoMessage() {}
+
+func (x *SessionResume) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionResume.ProtoReflect.Descriptor instead.
+func (*SessionResume) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *SessionResume) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SessionResume) GetPassword() []byte {
+	if x != nil {
+		return x.Password
+	}
+	return nil
+}
+
+func (x *SessionResume) GetTtlMillis() int64 {
+	if x != nil {
+		return x.TtlMillis
+	}
+	return 0
+}
+
+func (x *SessionResume) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
 // LeaseRevoke ends a lease and removes the keys attached to it, in one revision. LEASE_NOT_FOUND.
 // Result: Int (keys removed).
 type LeaseRevoke struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// When not 0 the revocation is an expiry that the leader of this raft term decided on, and does nothing unless its
+	// entry is of the same term: a later leader has given the lease its full time again.
+	Term          uint64 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LeaseRevoke) Reset() {
 	*x = LeaseRevoke{}
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3601,7 +3870,7 @@ func (x *LeaseRevoke) String() string {
 func (*LeaseRevoke) ProtoMessage() {}
 
 func (x *LeaseRevoke) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[36]
+	mi := &file_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3614,12 +3883,19 @@ func (x *LeaseRevoke) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRevoke.ProtoReflect.Descriptor instead.
 func (*LeaseRevoke) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{36}
+	return file_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *LeaseRevoke) GetId() int64 {
 	if x != nil {
 		return x.Id
+	}
+	return 0
+}
+
+func (x *LeaseRevoke) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
 	}
 	return 0
 }
@@ -3635,7 +3911,7 @@ type Publish struct {
 
 func (x *Publish) Reset() {
 	*x = Publish{}
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3647,7 +3923,7 @@ func (x *Publish) String() string {
 func (*Publish) ProtoMessage() {}
 
 func (x *Publish) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[37]
+	mi := &file_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3660,7 +3936,7 @@ func (x *Publish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Publish.ProtoReflect.Descriptor instead.
 func (*Publish) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{37}
+	return file_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Publish) GetChannel() []byte {
@@ -3687,7 +3963,7 @@ type Compact struct {
 
 func (x *Compact) Reset() {
 	*x = Compact{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3699,7 +3975,7 @@ func (x *Compact) String() string {
 func (*Compact) ProtoMessage() {}
 
 func (x *Compact) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3712,7 +3988,7 @@ func (x *Compact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Compact.ProtoReflect.Descriptor instead.
 func (*Compact) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Compact) GetRevision() int64 {
@@ -3733,7 +4009,7 @@ type Reap struct {
 
 func (x *Reap) Reset() {
 	*x = Reap{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3745,7 +4021,7 @@ func (x *Reap) String() string {
 func (*Reap) ProtoMessage() {}
 
 func (x *Reap) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3758,7 +4034,7 @@ func (x *Reap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reap.ProtoReflect.Descriptor instead.
 func (*Reap) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Reap) GetDue() []*Reap_Due {
@@ -3766,6 +4042,450 @@ func (x *Reap) GetDue() []*Reap_Due {
 		return x.Due
 	}
 	return nil
+}
+
+// Member is a node of the cluster. Members and alarms are no keys: changes of them take no revision.
+type Member struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`                                                                                     // empty until the member has started
+	PeerUrls      []string               `protobuf:"bytes,3,rep,name=peer_urls,json=peerUrls,proto3" json:"peer_urls,omitempty"`                                                             // http://host:port, or https
+	ClientUrls    []string               `protobuf:"bytes,4,rep,name=client_urls,json=clientUrls,proto3" json:"client_urls,omitempty"`                                                       // of etcd clients; empty until the member has started
+	Learner       bool                   `protobuf:"varint,5,opt,name=learner,proto3" json:"learner,omitempty"`                                                                              // receives the log and has no vote
+	Version       string                 `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`                                                                               // of the program it runs
+	Listeners     map[string]string      `protobuf:"bytes,7,rep,name=listeners,proto3" json:"listeners,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // what it serves, by the names resp, etcd, zk, all, metrics: host:port
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_command_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Member) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Member) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Member) GetPeerUrls() []string {
+	if x != nil {
+		return x.PeerUrls
+	}
+	return nil
+}
+
+func (x *Member) GetClientUrls() []string {
+	if x != nil {
+		return x.ClientUrls
+	}
+	return nil
+}
+
+func (x *Member) GetLearner() bool {
+	if x != nil {
+		return x.Learner
+	}
+	return false
+}
+
+func (x *Member) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Member) GetListeners() map[string]string {
+	if x != nil {
+		return x.Listeners
+	}
+	return nil
+}
+
+// MemberAdd adds a voter or a learner. MEMBER_EXISTS, PEER_URL_EXISTS, MEMBER_REMOVED (an id is used once),
+// TOO_MANY_LEARNERS. Result: OK.
+type MemberAdd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	LearnersMax   int32                  `protobuf:"varint,2,opt,name=learners_max,json=learnersMax,proto3" json:"learners_max,omitempty"` // with it there may be so many learners; 0 = any number
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberAdd) Reset() {
+	*x = MemberAdd{}
+	mi := &file_command_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberAdd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberAdd) ProtoMessage() {}
+
+func (x *MemberAdd) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberAdd.ProtoReflect.Descriptor instead.
+func (*MemberAdd) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *MemberAdd) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *MemberAdd) GetLearnersMax() int32 {
+	if x != nil {
+		return x.LearnersMax
+	}
+	return 0
+}
+
+// MemberPromote makes a learner a voter. MEMBER_NOT_FOUND, MEMBER_NOT_LEARNER. Result: OK.
+type MemberPromote struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberPromote) Reset() {
+	*x = MemberPromote{}
+	mi := &file_command_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberPromote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberPromote) ProtoMessage() {}
+
+func (x *MemberPromote) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberPromote.ProtoReflect.Descriptor instead.
+func (*MemberPromote) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *MemberPromote) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+// MemberRemove removes a voter or a learner for good, with its alarms. MEMBER_NOT_FOUND, LAST_VOTER. Result: OK.
+type MemberRemove struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberRemove) Reset() {
+	*x = MemberRemove{}
+	mi := &file_command_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberRemove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberRemove) ProtoMessage() {}
+
+func (x *MemberRemove) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberRemove.ProtoReflect.Descriptor instead.
+func (*MemberRemove) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *MemberRemove) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+// MemberUpdate changes where the others find a member. MEMBER_NOT_FOUND, PEER_URL_EXISTS. Result: OK.
+type MemberUpdate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	PeerUrls      []string               `protobuf:"bytes,2,rep,name=peer_urls,json=peerUrls,proto3" json:"peer_urls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberUpdate) Reset() {
+	*x = MemberUpdate{}
+	mi := &file_command_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberUpdate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberUpdate) ProtoMessage() {}
+
+func (x *MemberUpdate) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberUpdate.ProtoReflect.Descriptor instead.
+func (*MemberUpdate) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *MemberUpdate) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *MemberUpdate) GetPeerUrls() []string {
+	if x != nil {
+		return x.PeerUrls
+	}
+	return nil
+}
+
+// MemberPublish is how a member that has started says who it is: name, client_urls, version and listeners are taken
+// over. MEMBER_NOT_FOUND. Result: OK.
+type MemberPublish struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberPublish) Reset() {
+	*x = MemberPublish{}
+	mi := &file_command_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberPublish) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberPublish) ProtoMessage() {}
+
+func (x *MemberPublish) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberPublish.ProtoReflect.Descriptor instead.
+func (*MemberPublish) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *MemberPublish) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+// Alarm raises or clears an alarm of a member. While CORRUPT is raised for any member, every other command that is not
+// about the cluster fails with CORRUPT. MEMBER_NOT_FOUND when raised for a stranger. Result: OK (false: it was so already).
+type Alarm struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          Alarm_Kind             `protobuf:"varint,1,opt,name=kind,proto3,enum=triglot.core.Alarm_Kind" json:"kind,omitempty"`
+	Member        uint64                 `protobuf:"varint,2,opt,name=member,proto3" json:"member,omitempty"`
+	Raised        bool                   `protobuf:"varint,3,opt,name=raised,proto3" json:"raised,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Alarm) Reset() {
+	*x = Alarm{}
+	mi := &file_command_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Alarm) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Alarm) ProtoMessage() {}
+
+func (x *Alarm) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
+func (*Alarm) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *Alarm) GetKind() Alarm_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Alarm_NONE
+}
+
+func (x *Alarm) GetMember() uint64 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
+func (x *Alarm) GetRaised() bool {
+	if x != nil {
+		return x.Raised
+	}
+	return false
+}
+
+// HashCheck has every member hash its state as of this entry, in the background, so that the hashes can be compared.
+// Result: OK.
+type HashCheck struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // drawn by the proposer
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashCheck) Reset() {
+	*x = HashCheck{}
+	mi := &file_command_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashCheck) ProtoMessage() {}
+
+func (x *HashCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashCheck.ProtoReflect.Descriptor instead.
+func (*HashCheck) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *HashCheck) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
 }
 
 type Reap_Due struct {
@@ -3779,7 +4499,7 @@ type Reap_Due struct {
 
 func (x *Reap_Due) Reset() {
 	*x = Reap_Due{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3791,7 +4511,7 @@ func (x *Reap_Due) String() string {
 func (*Reap_Due) ProtoMessage() {}
 
 func (x *Reap_Due) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3804,7 +4524,7 @@ func (x *Reap_Due) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reap_Due.ProtoReflect.Descriptor instead.
 func (*Reap_Due) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39, 0}
+	return file_command_proto_rawDescGZIP(), []int{40, 0}
 }
 
 func (x *Reap_Due) GetSpace() uint32 {
@@ -3832,13 +4552,14 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\ftriglot.core\"\xc8\x01\n" +
+	"\rcommand.proto\x12\ftriglot.core\"\xde\x01\n" +
 	"\x03Txn\x12+\n" +
 	"\x06guards\x18\x01 \x03(\v2\x13.triglot.core.GuardR\x06guards\x12$\n" +
 	"\x04then\x18\x02 \x03(\v2\x10.triglot.core.OpR\x04then\x12.\n" +
 	"\totherwise\x18\x03 \x03(\v2\x10.triglot.core.OpR\totherwise\x12$\n" +
 	"\x0eabort_on_error\x18\x04 \x01(\bR\fabortOnError\x12\x18\n" +
-	"\asession\x18\x05 \x01(\x03R\asession\"\xa9\x03\n" +
+	"\asession\x18\x05 \x01(\x03R\asession\x12\x14\n" +
+	"\x05owner\x18\x06 \x01(\x04R\x05owner\"\xa9\x03\n" +
 	"\x05Guard\x12\x14\n" +
 	"\x05space\x18\x01 \x01(\rR\x05space\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x10\n" +
@@ -3863,7 +4584,7 @@ const file_command_proto_rawDesc = "" +
 	"\x05EQUAL\x10\x00\x12\v\n" +
 	"\aGREATER\x10\x01\x12\b\n" +
 	"\x04LESS\x10\x02\x12\r\n" +
-	"\tNOT_EQUAL\x10\x03\"\xdf\x0f\n" +
+	"\tNOT_EQUAL\x10\x03\"\xd8\x13\n" +
 	"\x02Op\x12%\n" +
 	"\x03get\x18\x01 \x01(\v2\x11.triglot.core.GetH\x00R\x03get\x12+\n" +
 	"\x05range\x18\x02 \x01(\v2\x13.triglot.core.RangeH\x00R\x05range\x12(\n" +
@@ -3908,11 +4629,21 @@ const file_command_proto_rawDesc = "" +
 	"node_check\x18? \x01(\v2\x17.triglot.core.NodeCheckH\x00R\tnodeCheck\x12;\n" +
 	"\vlease_grant\x18F \x01(\v2\x18.triglot.core.LeaseGrantH\x00R\n" +
 	"leaseGrant\x12>\n" +
-	"\flease_revoke\x18G \x01(\v2\x19.triglot.core.LeaseRevokeH\x00R\vleaseRevoke\x12%\n" +
+	"\flease_revoke\x18G \x01(\v2\x19.triglot.core.LeaseRevokeH\x00R\vleaseRevoke\x12D\n" +
+	"\x0esession_resume\x18H \x01(\v2\x1b.triglot.core.SessionResumeH\x00R\rsessionResume\x12%\n" +
 	"\x03txn\x18P \x01(\v2\x11.triglot.core.TxnH\x00R\x03txn\x121\n" +
 	"\apublish\x18Q \x01(\v2\x15.triglot.core.PublishH\x00R\apublish\x121\n" +
 	"\acompact\x18R \x01(\v2\x15.triglot.core.CompactH\x00R\acompact\x12(\n" +
-	"\x04reap\x18S \x01(\v2\x12.triglot.core.ReapH\x00R\x04reapB\x04\n" +
+	"\x04reap\x18S \x01(\v2\x12.triglot.core.ReapH\x00R\x04reap\x128\n" +
+	"\n" +
+	"member_add\x18Z \x01(\v2\x17.triglot.core.MemberAddH\x00R\tmemberAdd\x12D\n" +
+	"\x0emember_promote\x18[ \x01(\v2\x1b.triglot.core.MemberPromoteH\x00R\rmemberPromote\x12A\n" +
+	"\rmember_remove\x18\\ \x01(\v2\x1a.triglot.core.MemberRemoveH\x00R\fmemberRemove\x12A\n" +
+	"\rmember_update\x18] \x01(\v2\x1a.triglot.core.MemberUpdateH\x00R\fmemberUpdate\x12D\n" +
+	"\x0emember_publish\x18^ \x01(\v2\x1b.triglot.core.MemberPublishH\x00R\rmemberPublish\x12+\n" +
+	"\x05alarm\x18_ \x01(\v2\x13.triglot.core.AlarmH\x00R\x05alarm\x128\n" +
+	"\n" +
+	"hash_check\x18` \x01(\v2\x17.triglot.core.HashCheckH\x00R\thashCheckB\x04\n" +
 	"\x02op\"P\n" +
 	"\x03Get\x12\x14\n" +
 	"\x05space\x18\x01 \x01(\rR\x05space\x12\x10\n" +
@@ -4132,15 +4863,23 @@ const file_command_proto_rawDesc = "" +
 	"\aversion\x18\x03 \x01(\x05R\aversion\"9\n" +
 	"\tNodeCheck\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x05R\aversion\"W\n" +
+	"\aversion\x18\x02 \x01(\x05R\aversion\"m\n" +
 	"\n" +
 	"LeaseGrant\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x1d\n" +
 	"\n" +
 	"ttl_millis\x18\x02 \x01(\x03R\tttlMillis\x12\x1a\n" +
-	"\bpassword\x18\x03 \x01(\fR\bpassword\"\x1d\n" +
+	"\bpassword\x18\x03 \x01(\fR\bpassword\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\x04R\x05owner\"p\n" +
+	"\rSessionResume\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x1a\n" +
+	"\bpassword\x18\x02 \x01(\fR\bpassword\x12\x1d\n" +
+	"\n" +
+	"ttl_millis\x18\x03 \x01(\x03R\tttlMillis\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\x04R\x05owner\"1\n" +
 	"\vLeaseRevoke\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x03R\x02id\"=\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\"=\n" +
 	"\aPublish\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\fR\achannel\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\"%\n" +
@@ -4151,7 +4890,41 @@ const file_command_proto_rawDesc = "" +
 	"\x03Due\x12\x14\n" +
 	"\x05space\x18\x01 \x01(\rR\x05space\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12'\n" +
-	"\x0fdeadline_millis\x18\x03 \x01(\x03R\x0edeadlineMillisB(Z&github.com/triglot/triglot/core/corepbb\x06proto3"
+	"\x0fdeadline_millis\x18\x03 \x01(\x03R\x0edeadlineMillis\"\x9f\x02\n" +
+	"\x06Member\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
+	"\tpeer_urls\x18\x03 \x03(\tR\bpeerUrls\x12\x1f\n" +
+	"\vclient_urls\x18\x04 \x03(\tR\n" +
+	"clientUrls\x12\x18\n" +
+	"\alearner\x18\x05 \x01(\bR\alearner\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\tR\aversion\x12A\n" +
+	"\tlisteners\x18\a \x03(\v2#.triglot.core.Member.ListenersEntryR\tlisteners\x1a<\n" +
+	"\x0eListenersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\\\n" +
+	"\tMemberAdd\x12,\n" +
+	"\x06member\x18\x01 \x01(\v2\x14.triglot.core.MemberR\x06member\x12!\n" +
+	"\flearners_max\x18\x02 \x01(\x05R\vlearnersMax\"\x1f\n" +
+	"\rMemberPromote\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"\x1e\n" +
+	"\fMemberRemove\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\";\n" +
+	"\fMemberUpdate\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1b\n" +
+	"\tpeer_urls\x18\x02 \x03(\tR\bpeerUrls\"=\n" +
+	"\rMemberPublish\x12,\n" +
+	"\x06member\x18\x01 \x01(\v2\x14.triglot.core.MemberR\x06member\"\x92\x01\n" +
+	"\x05Alarm\x12,\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x18.triglot.core.Alarm.KindR\x04kind\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\x04R\x06member\x12\x16\n" +
+	"\x06raised\x18\x03 \x01(\bR\x06raised\"+\n" +
+	"\x04Kind\x12\b\n" +
+	"\x04NONE\x10\x00\x12\f\n" +
+	"\bNO_SPACE\x10\x01\x12\v\n" +
+	"\aCORRUPT\x10\x02\"\x1b\n" +
+	"\tHashCheck\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02idB(Z&github.com/triglot/triglot/core/corepbb\x06proto3"
 
 var (
 	file_command_proto_rawDescOnce sync.Once
@@ -4165,8 +4938,8 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_command_proto_goTypes = []any{
 	(Guard_Target)(0),     // 0: triglot.core.Guard.Target
 	(Guard_Comparison)(0), // 1: triglot.core.Guard.Comparison
@@ -4174,102 +4947,125 @@ var file_command_proto_goTypes = []any{
 	(Range_SortOrder)(0),  // 3: triglot.core.Range.SortOrder
 	(Put_Condition)(0),    // 4: triglot.core.Put.Condition
 	(Expire_Condition)(0), // 5: triglot.core.Expire.Condition
-	(*Txn)(nil),           // 6: triglot.core.Txn
-	(*Guard)(nil),         // 7: triglot.core.Guard
-	(*Op)(nil),            // 8: triglot.core.Op
-	(*Get)(nil),           // 9: triglot.core.Get
-	(*Range)(nil),         // 10: triglot.core.Range
-	(*Scan)(nil),          // 11: triglot.core.Scan
-	(*Count)(nil),         // 12: triglot.core.Count
-	(*RandomKey)(nil),     // 13: triglot.core.RandomKey
-	(*HashGet)(nil),       // 14: triglot.core.HashGet
-	(*HashRange)(nil),     // 15: triglot.core.HashRange
-	(*ListRange)(nil),     // 16: triglot.core.ListRange
-	(*Put)(nil),           // 17: triglot.core.Put
-	(*Delete)(nil),        // 18: triglot.core.Delete
-	(*Expire)(nil),        // 19: triglot.core.Expire
-	(*Transfer)(nil),      // 20: triglot.core.Transfer
-	(*Flush)(nil),         // 21: triglot.core.Flush
-	(*Append)(nil),        // 22: triglot.core.Append
-	(*SetRange)(nil),      // 23: triglot.core.SetRange
-	(*Add)(nil),           // 24: triglot.core.Add
-	(*AddFloat)(nil),      // 25: triglot.core.AddFloat
-	(*HashSet)(nil),       // 26: triglot.core.HashSet
-	(*HashDelete)(nil),    // 27: triglot.core.HashDelete
-	(*HashAdd)(nil),       // 28: triglot.core.HashAdd
-	(*HashAddFloat)(nil),  // 29: triglot.core.HashAddFloat
-	(*ListPush)(nil),      // 30: triglot.core.ListPush
-	(*ListPop)(nil),       // 31: triglot.core.ListPop
-	(*ListMove)(nil),      // 32: triglot.core.ListMove
-	(*ListSet)(nil),       // 33: triglot.core.ListSet
-	(*ListInsert)(nil),    // 34: triglot.core.ListInsert
-	(*ListRemove)(nil),    // 35: triglot.core.ListRemove
-	(*ListTrim)(nil),      // 36: triglot.core.ListTrim
-	(*NodeCreate)(nil),    // 37: triglot.core.NodeCreate
-	(*NodeDelete)(nil),    // 38: triglot.core.NodeDelete
-	(*NodeSetData)(nil),   // 39: triglot.core.NodeSetData
-	(*NodeCheck)(nil),     // 40: triglot.core.NodeCheck
-	(*LeaseGrant)(nil),    // 41: triglot.core.LeaseGrant
-	(*LeaseRevoke)(nil),   // 42: triglot.core.LeaseRevoke
-	(*Publish)(nil),       // 43: triglot.core.Publish
-	(*Compact)(nil),       // 44: triglot.core.Compact
-	(*Reap)(nil),          // 45: triglot.core.Reap
-	(*Reap_Due)(nil),      // 46: triglot.core.Reap.Due
+	(Alarm_Kind)(0),       // 6: triglot.core.Alarm.Kind
+	(*Txn)(nil),           // 7: triglot.core.Txn
+	(*Guard)(nil),         // 8: triglot.core.Guard
+	(*Op)(nil),            // 9: triglot.core.Op
+	(*Get)(nil),           // 10: triglot.core.Get
+	(*Range)(nil),         // 11: triglot.core.Range
+	(*Scan)(nil),          // 12: triglot.core.Scan
+	(*Count)(nil),         // 13: triglot.core.Count
+	(*RandomKey)(nil),     // 14: triglot.core.RandomKey
+	(*HashGet)(nil),       // 15: triglot.core.HashGet
+	(*HashRange)(nil),     // 16: triglot.core.HashRange
+	(*ListRange)(nil),     // 17: triglot.core.ListRange
+	(*Put)(nil),           // 18: triglot.core.Put
+	(*Delete)(nil),        // 19: triglot.core.Delete
+	(*Expire)(nil),        // 20: triglot.core.Expire
+	(*Transfer)(nil),      // 21: triglot.core.Transfer
+	(*Flush)(nil),         // 22: triglot.core.Flush
+	(*Append)(nil),        // 23: triglot.core.Append
+	(*SetRange)(nil),      // 24: triglot.core.SetRange
+	(*Add)(nil),           // 25: triglot.core.Add
+	(*AddFloat)(nil),      // 26: triglot.core.AddFloat
+	(*HashSet)(nil),       // 27: triglot.core.HashSet
+	(*HashDelete)(nil),    // 28: triglot.core.HashDelete
+	(*HashAdd)(nil),       // 29: triglot.core.HashAdd
+	(*HashAddFloat)(nil),  // 30: triglot.core.HashAddFloat
+	(*ListPush)(nil),      // 31: triglot.core.ListPush
+	(*ListPop)(nil),       // 32: triglot.core.ListPop
+	(*ListMove)(nil),      // 33: triglot.core.ListMove
+	(*ListSet)(nil),       // 34: triglot.core.ListSet
+	(*ListInsert)(nil),    // 35: triglot.core.ListInsert
+	(*ListRemove)(nil),    // 36: triglot.core.ListRemove
+	(*ListTrim)(nil),      // 37: triglot.core.ListTrim
+	(*NodeCreate)(nil),    // 38: triglot.core.NodeCreate
+	(*NodeDelete)(nil),    // 39: triglot.core.NodeDelete
+	(*NodeSetData)(nil),   // 40: triglot.core.NodeSetData
+	(*NodeCheck)(nil),     // 41: triglot.core.NodeCheck
+	(*LeaseGrant)(nil),    // 42: triglot.core.LeaseGrant
+	(*SessionResume)(nil), // 43: triglot.core.SessionResume
+	(*LeaseRevoke)(nil),   // 44: triglot.core.LeaseRevoke
+	(*Publish)(nil),       // 45: triglot.core.Publish
+	(*Compact)(nil),       // 46: triglot.core.Compact
+	(*Reap)(nil),          // 47: triglot.core.Reap
+	(*Member)(nil),        // 48: triglot.core.Member
+	(*MemberAdd)(nil),     // 49: triglot.core.MemberAdd
+	(*MemberPromote)(nil), // 50: triglot.core.MemberPromote
+	(*MemberRemove)(nil),  // 51: triglot.core.MemberRemove
+	(*MemberUpdate)(nil),  // 52: triglot.core.MemberUpdate
+	(*MemberPublish)(nil), // 53: triglot.core.MemberPublish
+	(*Alarm)(nil),         // 54: triglot.core.Alarm
+	(*HashCheck)(nil),     // 55: triglot.core.HashCheck
+	(*Reap_Due)(nil),      // 56: triglot.core.Reap.Due
+	nil,                   // 57: triglot.core.Member.ListenersEntry
 }
 var file_command_proto_depIdxs = []int32{
-	7,  // 0: triglot.core.Txn.guards:type_name -> triglot.core.Guard
-	8,  // 1: triglot.core.Txn.then:type_name -> triglot.core.Op
-	8,  // 2: triglot.core.Txn.otherwise:type_name -> triglot.core.Op
+	8,  // 0: triglot.core.Txn.guards:type_name -> triglot.core.Guard
+	9,  // 1: triglot.core.Txn.then:type_name -> triglot.core.Op
+	9,  // 2: triglot.core.Txn.otherwise:type_name -> triglot.core.Op
 	0,  // 3: triglot.core.Guard.target:type_name -> triglot.core.Guard.Target
 	1,  // 4: triglot.core.Guard.comparison:type_name -> triglot.core.Guard.Comparison
-	9,  // 5: triglot.core.Op.get:type_name -> triglot.core.Get
-	10, // 6: triglot.core.Op.range:type_name -> triglot.core.Range
-	11, // 7: triglot.core.Op.scan:type_name -> triglot.core.Scan
-	13, // 8: triglot.core.Op.random_key:type_name -> triglot.core.RandomKey
-	14, // 9: triglot.core.Op.hash_get:type_name -> triglot.core.HashGet
-	15, // 10: triglot.core.Op.hash_range:type_name -> triglot.core.HashRange
-	16, // 11: triglot.core.Op.list_range:type_name -> triglot.core.ListRange
-	12, // 12: triglot.core.Op.count:type_name -> triglot.core.Count
-	17, // 13: triglot.core.Op.put:type_name -> triglot.core.Put
-	18, // 14: triglot.core.Op.delete:type_name -> triglot.core.Delete
-	19, // 15: triglot.core.Op.expire:type_name -> triglot.core.Expire
-	20, // 16: triglot.core.Op.transfer:type_name -> triglot.core.Transfer
-	21, // 17: triglot.core.Op.flush:type_name -> triglot.core.Flush
-	22, // 18: triglot.core.Op.append:type_name -> triglot.core.Append
-	23, // 19: triglot.core.Op.set_range:type_name -> triglot.core.SetRange
-	24, // 20: triglot.core.Op.add:type_name -> triglot.core.Add
-	25, // 21: triglot.core.Op.add_float:type_name -> triglot.core.AddFloat
-	26, // 22: triglot.core.Op.hash_set:type_name -> triglot.core.HashSet
-	27, // 23: triglot.core.Op.hash_delete:type_name -> triglot.core.HashDelete
-	28, // 24: triglot.core.Op.hash_add:type_name -> triglot.core.HashAdd
-	29, // 25: triglot.core.Op.hash_add_float:type_name -> triglot.core.HashAddFloat
-	30, // 26: triglot.core.Op.list_push:type_name -> triglot.core.ListPush
-	31, // 27: triglot.core.Op.list_pop:type_name -> triglot.core.ListPop
-	32, // 28: triglot.core.Op.list_move:type_name -> triglot.core.ListMove
-	33, // 29: triglot.core.Op.list_set:type_name -> triglot.core.ListSet
-	34, // 30: triglot.core.Op.list_insert:type_name -> triglot.core.ListInsert
-	35, // 31: triglot.core.Op.list_remove:type_name -> triglot.core.ListRemove
-	36, // 32: triglot.core.Op.list_trim:type_name -> triglot.core.ListTrim
-	37, // 33: triglot.core.Op.node_create:type_name -> triglot.core.NodeCreate
-	38, // 34: triglot.core.Op.node_delete:type_name -> triglot.core.NodeDelete
-	39, // 35: triglot.core.Op.node_set_data:type_name -> triglot.core.NodeSetData
-	40, // 36: triglot.core.Op.node_check:type_name -> triglot.core.NodeCheck
-	41, // 37: triglot.core.Op.lease_grant:type_name -> triglot.core.LeaseGrant
-	42, // 38: triglot.core.Op.lease_revoke:type_name -> triglot.core.LeaseRevoke
-	6,  // 39: triglot.core.Op.txn:type_name -> triglot.core.Txn
-	43, // 40: triglot.core.Op.publish:type_name -> triglot.core.Publish
-	44, // 41: triglot.core.Op.compact:type_name -> triglot.core.Compact
-	45, // 42: triglot.core.Op.reap:type_name -> triglot.core.Reap
-	2,  // 43: triglot.core.Range.sort_target:type_name -> triglot.core.Range.SortTarget
-	3,  // 44: triglot.core.Range.sort_order:type_name -> triglot.core.Range.SortOrder
-	4,  // 45: triglot.core.Put.condition:type_name -> triglot.core.Put.Condition
-	5,  // 46: triglot.core.Expire.conditions:type_name -> triglot.core.Expire.Condition
-	46, // 47: triglot.core.Reap.due:type_name -> triglot.core.Reap.Due
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	10, // 5: triglot.core.Op.get:type_name -> triglot.core.Get
+	11, // 6: triglot.core.Op.range:type_name -> triglot.core.Range
+	12, // 7: triglot.core.Op.scan:type_name -> triglot.core.Scan
+	14, // 8: triglot.core.Op.random_key:type_name -> triglot.core.RandomKey
+	15, // 9: triglot.core.Op.hash_get:type_name -> triglot.core.HashGet
+	16, // 10: triglot.core.Op.hash_range:type_name -> triglot.core.HashRange
+	17, // 11: triglot.core.Op.list_range:type_name -> triglot.core.ListRange
+	13, // 12: triglot.core.Op.count:type_name -> triglot.core.Count
+	18, // 13: triglot.core.Op.put:type_name -> triglot.core.Put
+	19, // 14: triglot.core.Op.delete:type_name -> triglot.core.Delete
+	20, // 15: triglot.core.Op.expire:type_name -> triglot.core.Expire
+	21, // 16: triglot.core.Op.transfer:type_name -> triglot.core.Transfer
+	22, // 17: triglot.core.Op.flush:type_name -> triglot.core.Flush
+	23, // 18: triglot.core.Op.append:type_name -> triglot.core.Append
+	24, // 19: triglot.core.Op.set_range:type_name -> triglot.core.SetRange
+	25, // 20: triglot.core.Op.add:type_name -> triglot.core.Add
+	26, // 21: triglot.core.Op.add_float:type_name -> triglot.core.AddFloat
+	27, // 22: triglot.core.Op.hash_set:type_name -> triglot.core.HashSet
+	28, // 23: triglot.core.Op.hash_delete:type_name -> triglot.core.HashDelete
+	29, // 24: triglot.core.Op.hash_add:type_name -> triglot.core.HashAdd
+	30, // 25: triglot.core.Op.hash_add_float:type_name -> triglot.core.HashAddFloat
+	31, // 26: triglot.core.Op.list_push:type_name -> triglot.core.ListPush
+	32, // 27: triglot.core.Op.list_pop:type_name -> triglot.core.ListPop
+	33, // 28: triglot.core.Op.list_move:type_name -> triglot.core.ListMove
+	34, // 29: triglot.core.Op.list_set:type_name -> triglot.core.ListSet
+	35, // 30: triglot.core.Op.list_insert:type_name -> triglot.core.ListInsert
+	36, // 31: triglot.core.Op.list_remove:type_name -> triglot.core.ListRemove
+	37, // 32: triglot.core.Op.list_trim:type_name -> triglot.core.ListTrim
+	38, // 33: triglot.core.Op.node_create:type_name -> triglot.core.NodeCreate
+	39, // 34: triglot.core.Op.node_delete:type_name -> triglot.core.NodeDelete
+	40, // 35: triglot.core.Op.node_set_data:type_name -> triglot.core.NodeSetData
+	41, // 36: triglot.core.Op.node_check:type_name -> triglot.core.NodeCheck
+	42, // 37: triglot.core.Op.lease_grant:type_name -> triglot.core.LeaseGrant
+	44, // 38: triglot.core.Op.lease_revoke:type_name -> triglot.core.LeaseRevoke
+	43, // 39: triglot.core.Op.session_resume:type_name -> triglot.core.SessionResume
+	7,  // 40: triglot.core.Op.txn:type_name -> triglot.core.Txn
+	45, // 41: triglot.core.Op.publish:type_name -> triglot.core.Publish
+	46, // 42: triglot.core.Op.compact:type_name -> triglot.core.Compact
+	47, // 43: triglot.core.Op.reap:type_name -> triglot.core.Reap
+	49, // 44: triglot.core.Op.member_add:type_name -> triglot.core.MemberAdd
+	50, // 45: triglot.core.Op.member_promote:type_name -> triglot.core.MemberPromote
+	51, // 46: triglot.core.Op.member_remove:type_name -> triglot.core.MemberRemove
+	52, // 47: triglot.core.Op.member_update:type_name -> triglot.core.MemberUpdate
+	53, // 48: triglot.core.Op.member_publish:type_name -> triglot.core.MemberPublish
+	54, // 49: triglot.core.Op.alarm:type_name -> triglot.core.Alarm
+	55, // 50: triglot.core.Op.hash_check:type_name -> triglot.core.HashCheck
+	2,  // 51: triglot.core.Range.sort_target:type_name -> triglot.core.Range.SortTarget
+	3,  // 52: triglot.core.Range.sort_order:type_name -> triglot.core.Range.SortOrder
+	4,  // 53: triglot.core.Put.condition:type_name -> triglot.core.Put.Condition
+	5,  // 54: triglot.core.Expire.conditions:type_name -> triglot.core.Expire.Condition
+	56, // 55: triglot.core.Reap.due:type_name -> triglot.core.Reap.Due
+	57, // 56: triglot.core.Member.listeners:type_name -> triglot.core.Member.ListenersEntry
+	48, // 57: triglot.core.MemberAdd.member:type_name -> triglot.core.Member
+	48, // 58: triglot.core.MemberPublish.member:type_name -> triglot.core.Member
+	6,  // 59: triglot.core.Alarm.kind:type_name -> triglot.core.Alarm.Kind
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -4312,18 +5108,26 @@ func file_command_proto_init() {
 		(*Op_NodeCheck)(nil),
 		(*Op_LeaseGrant)(nil),
 		(*Op_LeaseRevoke)(nil),
+		(*Op_SessionResume)(nil),
 		(*Op_Txn)(nil),
 		(*Op_Publish)(nil),
 		(*Op_Compact)(nil),
 		(*Op_Reap)(nil),
+		(*Op_MemberAdd)(nil),
+		(*Op_MemberPromote)(nil),
+		(*Op_MemberRemove)(nil),
+		(*Op_MemberUpdate)(nil),
+		(*Op_MemberPublish)(nil),
+		(*Op_Alarm)(nil),
+		(*Op_HashCheck)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   41,
+			NumEnums:      7,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,194 @@
+package transport
+
+import (
+	"fmt"
+	"math"
+
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/triglot/triglot/raftlog/transport/peerpb"
+)
+
+// codec is gRPC's protobuf codec, but for frames. They are counted, and the payloads of the entries in them are not
+// copied once more when they are read: they lie in the memory of the frame, which nobody else uses. Such a payload keeps
+// its frame in memory; frameBytesMax bounds what that costs.
+type codec struct{}
+
+func (codec) Name() string { return "proto" }
+
+// frame is a peerpb.Frame and its size on the wire, without what gRPC, TLS and TCP add.
+type frame struct {
+	pb    peerpb.Frame
+	bytes int
+}
+
+func (codec) Marshal(v any) (mem.BufferSlice, error) {
+	var message proto.Message
+	f, isFrame := v.(*frame)
+	if isFrame {
+		message = &f.pb
+	} else {
+		message = v.(proto.Message)
+	}
+	size := proto.Size(message)
+	if isFrame {
+		f.bytes = size
+	}
+	// Several peers may be sent the same message at a time. The sizes that Size left in it are then written by each,
+	// atomically, and are the same.
+	options := proto.MarshalOptions{UseCachedSize: true}
+	if mem.IsBelowBufferPoolingThreshold(size) {
+		data, err := options.Marshal(message)
+		return mem.BufferSlice{mem.SliceBuffer(data)}, err
+	}
+	pool := mem.DefaultBufferPool()
+	buffer := pool.Get(size)
+	data, err := options.MarshalAppend((*buffer)[:0], message)
+	if err != nil {
+		pool.Put(buffer)
+		return nil, err
+	}
+	*buffer = data
+	return mem.BufferSlice{mem.NewBuffer(buffer, pool)}, nil
+}
+
+func (codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if f, ok := v.(*frame); ok {
+		f.bytes = data.Len()
+		return decodeFrame(data.Materialize(), &f.pb)
+	}
+	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer buffer.Free()
+	return proto.Unmarshal(buffer.ReadOnlyData(), v.(proto.Message))
+}
+
+// The numbers of the fields that are decoded here, in peer.proto and raft.proto. All others are left to the library, so
+// that a field that raft gets one day is not lost.
+const (
+	frameMessages  = 1
+	messageEntries = 7
+	entryType      = 1
+	entryTerm      = 2
+	entryIndex     = 3
+	entryData      = 4
+)
+
+// decodeFrame decodes what proto.Unmarshal would, with the payloads of entries in b's memory.
+func decodeFrame(b []byte, f *peerpb.Frame) error {
+	f.Reset()
+	for len(b) > 0 {
+		number, kind, tag := consumeTag(b)
+		if tag < 0 {
+			return fmt.Errorf("frame: %w", protowire.ParseError(tag))
+		}
+		if number != frameMessages || kind != protowire.BytesType {
+			skipped := protowire.ConsumeFieldValue(number, kind, b[tag:])
+			if skipped < 0 {
+				return fmt.Errorf("frame: %w", protowire.ParseError(skipped))
+			}
+			b = b[tag+skipped:]
+			continue
+		}
+		content, n := protowire.ConsumeBytes(b[tag:])
+		if n < 0 {
+			return fmt.Errorf("frame: message: %w", protowire.ParseError(n))
+		}
+		message := &raftpb.Message{}
+		if err := decodeMessage(content, message); err != nil {
+			return fmt.Errorf("frame: message: %w", err)
+		}
+		f.Messages = append(f.Messages, message)
+		b = b[tag+n:]
+	}
+	return nil
+}
+
+// decodeMessage takes the entries out and gives what is before, between and behind them to the library: protobuf lets a
+// message be decoded in pieces.
+func decodeMessage(b []byte, m *raftpb.Message) error {
+	rest := 0 // where the piece begins that was not decoded yet
+	library := func(piece []byte) error {
+		if len(piece) == 0 {
+			return nil
+		}
+		return proto.UnmarshalOptions{Merge: true}.Unmarshal(piece, m)
+	}
+	for at := 0; at < len(b); {
+		number, kind, tag := consumeTag(b[at:])
+		if tag < 0 {
+			return protowire.ParseError(tag)
+		}
+		value := protowire.ConsumeFieldValue(number, kind, b[at+tag:])
+		if value < 0 {
+			return protowire.ParseError(value)
+		}
+		if number == messageEntries && kind == protowire.BytesType {
+			if err := library(b[rest:at]); err != nil {
+				return err
+			}
+			content, _ := protowire.ConsumeBytes(b[at+tag:])
+			entry, err := decodeEntry(content)
+			if err != nil {
+				return fmt.Errorf("entry: %w", err)
+			}
+			m.Entries = append(m.Entries, entry)
+			rest = at + tag + value
+		}
+		at += tag + value
+	}
+	return library(b[rest:])
+}
+
+// decodeEntry decodes the four fields that an entry has. What else may be in it one day makes it the library's business.
+func decodeEntry(b []byte) (*raftpb.Entry, error) {
+	held := &struct { // one allocation instead of four
+		entry       raftpb.Entry
+		kind        raftpb.EntryType
+		term, index uint64
+	}{}
+	for rest := b; len(rest) > 0; {
+		number, kind, tag := consumeTag(rest)
+		if tag < 0 {
+			return nil, protowire.ParseError(tag)
+		}
+		n := 0
+		switch {
+		case number == entryType && kind == protowire.VarintType:
+			var v uint64
+			v, n = protowire.ConsumeVarint(rest[tag:])
+			held.kind = raftpb.EntryType(v)
+			held.entry.Type = &held.kind
+		case number == entryTerm && kind == protowire.VarintType:
+			held.term, n = protowire.ConsumeVarint(rest[tag:])
+			held.entry.Term = &held.term
+		case number == entryIndex && kind == protowire.VarintType:
+			held.index, n = protowire.ConsumeVarint(rest[tag:])
+			held.entry.Index = &held.index
+		case number == entryData && kind == protowire.BytesType:
+			var v []byte
+			v, n = protowire.ConsumeBytes(rest[tag:])
+			held.entry.Data = v[:len(v):len(v)]
+		default:
+			entry := &raftpb.Entry{}
+			return entry, proto.Unmarshal(b, entry)
+		}
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		rest = rest[tag+n:]
+	}
+	return &held.entry, nil
+}
+
+// consumeTag is protowire's, and refuses numbers that no field can have, as the library's decoder does.
+func consumeTag(b []byte) (protowire.Number, protowire.Type, int) {
+	number, kind, n := protowire.ConsumeTag(b)
+	if n > 0 && number > protowire.MaxValidNumber {
+		return 0, 0, math.MinInt // a "parse error" to ParseError, as any code that it does not know
+	}
+	return number, kind, n
+}
