@@ -53,7 +53,7 @@ func BenchmarkApply64Puts(b *testing.B) {
 		batch.State().AppliedIndex++
 		done.events = done.events[:0]
 		for range 64 {
-			if _, err := m.applyOne(batch, payloads[n%benchKeys], done); err != nil {
+			if _, err := m.applyOne(batch, payloads[n%benchKeys], false, done); err != nil {
 				b.Fatal(err)
 			}
 			n++

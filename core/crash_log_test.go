@@ -39,6 +39,15 @@ func (d *logDisk) rewind() {
 	d.marker.Index, d.marker.Term = d.first()-1, 1
 }
 
+// holds says whether the log has the marker's entry, or begins with it.
+func (d *logDisk) holds(m raftlog.Marker) bool {
+	if len(d.entries) == 0 || m.Index < d.first() {
+		return true
+	}
+	at := m.Index - d.first()
+	return at < uint64(len(d.entries)) && d.entries[at].GetTerm() == m.Term
+}
+
 func (d *logDisk) open(raftlog.LogOptions) (raftlog.Log, *raftlog.Recovered, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -74,6 +83,9 @@ func (l durableLog) Mark(marker raftlog.Marker) error {
 	defer d.marking.RUnlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !d.holds(marker) { // an installed snapshot takes the log's place
+		d.entries = nil
+	}
 	d.marker = marker
 	return nil
 }

@@ -15,17 +15,37 @@
 // # A read
 //
 // Store.View gives the state after some step: any that this node has applied (Local), or one that holds everything
-// acknowledged so far (Linearizable). View.Do answers read commands with the very code that answers them inside a Txn.
+// acknowledged so far (Linearizable). View.Do answers read commands with the very code that answers them inside a Txn. Whatever
+// waits for a quorum does so for the request time-out at most.
+//
+// # A change of the members, and other things for the leader
+//
+//	Store.MemberAdd        asks the leader, by a call between members (peer.go)      any goroutine
+//	changeMembersHere      the leader judges, and proposes the change to raftlog     the call's goroutine
+//	machine.ApplyChange    the command decides whether the change stands             apply goroutine, of every member
+//	Store.loadMembers      members to readers, addresses to the transport            "
 //
 // # Goroutines
 //
-// All are started by Open and end with Close.
+// Started by Open; they end with Close.
 //
-//   - lessor.run: ends leases whose time is over, by proposing it. Sleeps until the soonest.
-//   - reaper.run: the same for keys with deadlines, containers and TTL nodes.
-//   - historian.run: samples the revision, proposes compactions, removes what they made dead.
+//   - historian.run: samples the revision, removes what compactions made dead; on the leader it proposes them.
+//   - announce: tells the cluster who this member is, whenever what is stored differs.
 //   - a watch over the state engine, which ends the store when that can write no more.
 //   - truncateLog: after each flush of the state engine, lets raftlog drop what is not needed for replay.
 //
-// The apply goroutine is raftlog's; whatever it calls must not wait for a client.
+// Started when this node begins to lead (leadership.go), they end when it leads no more:
+//
+//   - lessor.run: ends leases whose time is over, by proposing it. Sleeps until the soonest.
+//   - reaper.run: the same for keys with deadlines, containers and TTL nodes.
+//
+// For as long as something waits:
+//
+//   - keeper.run: sends heartbeats that have gathered to the leader, until none are left.
+//   - waiters.expire, on a timer: fails commands without an outcome.
+//   - calls of other members, on goroutines of the transport; askUntil has one beside each call, to end it when the leader
+//     is another.
+//
+// The apply goroutine and the raft goroutine (leadership.elected, waiters.settle) are raftlog's; what they call must not
+// wait for a client or a disk, but for the state engine's on the former.
 package core

@@ -21,6 +21,7 @@ const (
 	CodeLeaseNotFound
 	CodeLeaseExists
 	CodeSessionExpired
+	CodeSessionMoved
 	CodeNoNode
 	CodeNodeExists
 	CodeNotEmpty
@@ -28,6 +29,21 @@ const (
 	CodeNoChildrenForEphemerals
 	CodeCompacted
 	CodeFutureRevision
+
+	// The codes of commands about the cluster.
+	CodeMemberExists
+	CodePeerURLExists
+	CodeMemberNotFound
+	CodeMemberRemoved
+	CodeMemberNotLearner
+	CodeTooManyLearners
+	CodeLearnerNotReady // its log is too far behind to be given a vote
+	CodeLastVoter
+	CodeUnhealthy // so few members can be reached that the change could cost the quorum
+	CodeBadPeerURLs
+	CodeBadTransferee // not a voter, or the leader already
+	CodeTransferFailed
+	CodeCorrupt // the alarm is raised
 
 	// The codes of errors about a command's fate.
 	CodeStopped     // the node is shutting down; the command was not accepted
@@ -51,6 +67,7 @@ var codeTexts = [...]string{
 	CodeLeaseNotFound:           "lease not found",
 	CodeLeaseExists:             "lease exists",
 	CodeSessionExpired:          "session expired",
+	CodeSessionMoved:            "session moved to another connection",
 	CodeNoNode:                  "no such node",
 	CodeNodeExists:              "node exists",
 	CodeNotEmpty:                "node has children",
@@ -58,6 +75,19 @@ var codeTexts = [...]string{
 	CodeNoChildrenForEphemerals: "ephemeral nodes have no children",
 	CodeCompacted:               "revision has been compacted",
 	CodeFutureRevision:          "revision is in the future",
+	CodeMemberExists:            "member exists",
+	CodePeerURLExists:           "peer URL exists",
+	CodeMemberNotFound:          "member not found",
+	CodeMemberRemoved:           "member was removed for good",
+	CodeMemberNotLearner:        "member is no learner",
+	CodeTooManyLearners:         "too many learners",
+	CodeLearnerNotReady:         "learner is not in sync with the leader",
+	CodeLastVoter:               "the last voter cannot be removed",
+	CodeUnhealthy:               "too few members are reachable",
+	CodeBadPeerURLs:             "peer URLs are not valid",
+	CodeBadTransferee:           "leadership cannot go to this member",
+	CodeTransferFailed:          "leadership was not transferred in time",
+	CodeCorrupt:                 "replicas differ: the CORRUPT alarm is raised",
 	CodeStopped:                 "node is stopped",
 	CodeUnknownFate:             "the command's outcome is unknown",
 	CodeNoLeader:                "no leader",
@@ -101,6 +131,7 @@ var (
 	ErrLeaseNotFound           = &Error{Code: CodeLeaseNotFound}
 	ErrLeaseExists             = &Error{Code: CodeLeaseExists}
 	ErrSessionExpired          = &Error{Code: CodeSessionExpired}
+	ErrSessionMoved            = &Error{Code: CodeSessionMoved}
 	ErrNoNode                  = &Error{Code: CodeNoNode}
 	ErrNodeExists              = &Error{Code: CodeNodeExists}
 	ErrNotEmpty                = &Error{Code: CodeNotEmpty}

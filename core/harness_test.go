@@ -3,7 +3,9 @@ package core
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -14,9 +16,10 @@ import (
 
 // testStore is the state machine over a database in memory, without a log beneath it.
 type testStore struct {
-	t   testing.TB
-	db  *storage.DB
-	now int64 // stamp of the entries
+	t    testing.TB
+	db   *storage.DB
+	now  int64  // stamp of the entries
+	term uint64 // of the entries
 
 	entries []raftlog.Entry  // everything applied, to apply it again elsewhere
 	events  []*storage.Event // of the last command
@@ -37,7 +40,7 @@ func openDB(t testing.TB) *storage.DB {
 }
 
 func openTestStore(t testing.TB) *testStore {
-	s := &testStore{t: t, db: openDB(t), now: 1_000_000}
+	s := &testStore{t: t, db: openDB(t), now: 1_000_000, term: 1}
 	// The first commit writes the row of the state; checks of what commands leave compare everything.
 	if err := s.db.NewBatch().Commit(); err != nil {
 		t.Fatal(err)
@@ -56,13 +59,17 @@ func (s *testStore) apply(txn *corepb.Txn) *TxnResult {
 	defer batch.Discard()
 	state := batch.State()
 	state.AppliedIndex++
-	state.AppliedTerm = 1
+	state.AppliedTerm = s.term
 	state.StampMillis = max(state.StampMillis, s.now)
-	entry := raftlog.Entry{Index: state.AppliedIndex, Term: 1, StampMillis: s.now}
+	entry := raftlog.Entry{Index: state.AppliedIndex, Term: s.term, StampMillis: s.now}
 	entry.Proposals = []raftlog.Proposal{{Payload: bytes.Clone(payload)}}
 	s.entries = append(s.entries, entry)
 	done := &step{}
-	result, err := (&machine{}).applyOne(batch, payload, done)
+	reconfigures := isChange(txn)
+	result, err := (&machine{}).applyOne(batch, payload, reconfigures, done)
+	if reconfigures && result.Err == nil {
+		state.Conf = confAt(state.AppliedIndex)
+	}
 	if err == nil {
 		err = batch.Err()
 	}
@@ -75,6 +82,15 @@ func (s *testStore) apply(txn *corepb.Txn) *TxnResult {
 	s.events = done.events
 	return result
 }
+
+// isChange says whether a command comes with a change of the log's configuration.
+func isChange(txn *corepb.Txn) bool {
+	_, _, err := changesOf(txn)
+	return err == nil
+}
+
+// confAt is the configuration that the entry at an index makes.
+func confAt(index uint64) []byte { return fmt.Append(nil, "conf", index) }
 
 // do carries out one op.
 func (s *testStore) do(op *corepb.Op) Result {
@@ -130,16 +146,16 @@ func (s *testStore) checkUndo(txn *corepb.Txn) {
 	defer batch.Discard()
 	state := *batch.State()
 	// The stamp of the command's entry, so that the same keys are over.
-	failing := tx{r: batch, b: batch, now: max(state.StampMillis, s.now)}
+	failing := tx{r: batch, b: batch, now: max(state.StampMillis, s.now), term: s.term, reconfigures: true}
 	inner := &corepb.Op{Op: &corepb.Op_Txn{Txn: &corepb.Txn{Guards: txn.Guards, Then: txn.Then, Otherwise: txn.Otherwise}}}
 	fail := &corepb.Op{Op: &corepb.Op_NodeCheck{NodeCheck: &corepb.NodeCheck{Path: "/no/such/node"}}}
 	result := failing.run(&corepb.Txn{Then: []*corepb.Op{inner, fail}, AbortOnError: true})
 	switch {
 	case result.Err == nil:
 		s.t.Fatal("the Txn did not fail")
-	case result.Changed, len(failing.events) != 0, failing.revision != 0, failing.deadline != 0, len(failing.leases) != 0:
+	case result.Changed, len(failing.events) != 0, failing.revision != 0, failing.deadline != 0, len(failing.leases) != 0, len(failing.moves) != 0, failing.members:
 		s.t.Fatalf("an undone Txn left traces: %+v %v", result, failing.events)
-	case *batch.State() != state:
+	case !reflect.DeepEqual(*batch.State(), state):
 		s.t.Fatalf("an undone Txn left the state %+v instead of %+v", *batch.State(), state)
 	}
 	if err := batch.Commit(); err != nil {
@@ -154,7 +170,7 @@ func (s *testStore) checkUndo(txn *corepb.Txn) {
 func (s *testStore) checkReplica() {
 	s.t.Helper()
 	replica := openDB(s.t)
-	m := &machine{db: replica, waiting: newWaiters(), applied: func(*step) {}}
+	m := &machine{db: replica, waiting: newWaiters(time.Hour), applied: func(*step) {}}
 	for from, size := 0, 1; from < len(s.entries); size = size%7 + 1 {
 		to := min(from+size, len(s.entries))
 		step := make([]raftlog.Entry, to-from)
@@ -162,14 +178,37 @@ func (s *testStore) checkReplica() {
 			step[i] = s.entries[from+i]
 			step[i].Proposals = []raftlog.Proposal{{Payload: bytes.Clone(step[i].Proposals[0].Payload)}}
 		}
-		if err := m.Apply(step); err != nil {
-			s.t.Fatal(err)
-		}
+		s.applyTo(m, step)
 		from = to
 	}
 	if here, there := dump(s.t, s.db), dump(s.t, replica); here != there {
 		s.t.Fatalf("two machines differ after the same entries:\n%s", difference(here, there))
 	}
+}
+
+// applyTo hands entries to a machine as the log does: changes of the configuration alone.
+func (s *testStore) applyTo(m *machine, entries []raftlog.Entry) {
+	s.t.Helper()
+	from := 0
+	flush := func(to int) {
+		if err := m.Apply(entries[from:to]); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	for i, entry := range entries {
+		txn := &corepb.Txn{}
+		if err := txn.UnmarshalVT(entry.Proposals[0].Payload); err != nil {
+			s.t.Fatal(err)
+		}
+		if isChange(txn) {
+			flush(i)
+			if _, err := m.ApplyChange(entry, confAt(entry.Index)); err != nil {
+				s.t.Fatal(err)
+			}
+			from = i + 1
+		}
+	}
+	flush(len(entries))
 }
 
 // difference shows the lines that only one of two texts has.

@@ -158,10 +158,11 @@ func (h *historian) sample(now time.Time) {
 	h.samples = append(h.samples, historySample{at: now, revision: state.Revision, superseded: state.SupersededBytes})
 }
 
-// compact proposes a compaction when a bound is passed.
+// compact proposes a compaction when a bound is passed. That is for the leader to do; the others keep samples so that they
+// know the ages of things when they lead.
 func (h *historian) compact(ctx context.Context, now time.Time) {
 	target := h.target(now)
-	if target == 0 {
+	if target == 0 || h.store.leadership.leadsIn() == 0 {
 		return
 	}
 	txn := oneOp(&corepb.Op{Op: &corepb.Op_Compact{Compact: &corepb.Compact{Revision: target}}})

@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"crypto/subtle"
 
 	"github.com/triglot/triglot/core/corepb"
 	"github.com/triglot/triglot/storage"
@@ -9,6 +10,43 @@ import (
 
 // leaseChange is a lease that was made, or, with no TTL, ended.
 type leaseChange struct{ id, ttlMillis int64 }
+
+// sessionMove is a session that has another owner.
+type sessionMove struct {
+	id    int64
+	owner uint64
+}
+
+// sessionHolds says why a command of a session may not run.
+func (t *tx) sessionHolds(txn *corepb.Txn) error {
+	if txn.Session == 0 {
+		return nil
+	}
+	if txn.Owner == 0 {
+		if !t.leaseExists(txn.Session) {
+			return ErrSessionExpired
+		}
+		return nil
+	}
+	lease, ok := t.lease(txn.Session)
+	switch {
+	case !ok:
+		return ErrSessionExpired
+	case lease.Owner != txn.Owner:
+		return ErrSessionMoved
+	}
+	return nil
+}
+
+func (t *tx) lease(id int64) (storage.Lease, bool) {
+	t.scratch = storage.LeaseKey(t.scratch[:0], id)
+	value, ok := t.r.Get(t.scratch)
+	if !ok {
+		return storage.Lease{}, false
+	}
+	lease, err := storage.DecodeLease(bytes.Clone(value))
+	return lease, err == nil
+}
 
 func (t *tx) leaseExists(id int64) bool {
 	t.scratch = storage.LeaseKey(t.scratch[:0], id)
@@ -25,13 +63,34 @@ func (t *tx) leaseGrant(op *corepb.LeaseGrant, out *Result) {
 		out.Err = ErrLeaseExists
 		return
 	}
-	lease := storage.Lease{ID: op.Id, TTLMillis: op.TtlMillis, GrantedMillis: t.now, Password: op.Password}
+	lease := storage.Lease{ID: op.Id, TTLMillis: op.TtlMillis, GrantedMillis: t.now, Password: op.Password, Owner: op.Owner}
 	t.b.Set(storage.LeaseKey(nil, op.Id), lease.Append(nil))
 	t.leases = append(t.leases, leaseChange{id: op.Id, ttlMillis: op.TtlMillis})
 	out.OK = true
 }
 
+// sessionResume makes another connection the owner of a session. Its time begins anew, with the time-out given.
+func (t *tx) sessionResume(op *corepb.SessionResume, out *Result) {
+	if op.Owner == 0 || op.TtlMillis <= 0 {
+		out.Err = &Error{Code: CodeBadArguments, Detail: "a session is resumed by an owner, with a positive TTL"}
+		return
+	}
+	lease, ok := t.lease(op.Id)
+	if !ok || !lease.IsSession() || subtle.ConstantTimeCompare(lease.Password, op.Password) != 1 {
+		out.Err = ErrSessionExpired
+		return
+	}
+	lease.TTLMillis, lease.Owner = op.TtlMillis, op.Owner
+	t.b.Set(storage.LeaseKey(nil, op.Id), lease.Append(nil))
+	t.leases = append(t.leases, leaseChange{id: op.Id, ttlMillis: op.TtlMillis})
+	t.moves = append(t.moves, sessionMove{id: op.Id, owner: op.Owner})
+	out.OK = true
+}
+
 func (t *tx) leaseRevoke(op *corepb.LeaseRevoke, out *Result) {
+	if op.Term != 0 && op.Term != t.term {
+		return // decided by a leader that is no more; the lease has its full time again
+	}
 	if !t.leaseExists(op.Id) {
 		out.Err = ErrLeaseNotFound
 		return

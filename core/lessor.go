@@ -12,32 +12,43 @@ import (
 	"github.com/triglot/triglot/storage"
 )
 
-// lessor keeps the deadlines of leases. Leases are replicated, their deadlines are not: a node that starts to order
-// commands gives every lease its full TTL again. Expiry is a command like any other.
+// lessor keeps the deadlines of leases. Leases are replicated, their deadlines are not: every node keeps some, but only the
+// leader's count, and who begins to lead gives every lease its full TTL again. Expiry is a command like any other, which
+// does nothing in a later term than that in which it was decided on.
 type lessor struct {
-	expire func(ctx context.Context, ids []int64) // proposes the end of leases; waits for the outcome
+	expire func(ctx context.Context, ids []int64, term uint64) // proposes the end of leases; waits for the outcome
 
 	mu     sync.Mutex // guards the fields below
+	leads  bool
 	leases map[int64]*leaseLife
 	queue  leaseQueue    // by a time not later than the lease's end
 	wake   chan struct{} // capacity 1: the head of the queue may have changed
+	// unsettled are the leases with a settled channel.
+	unsettled map[*leaseLife]struct{}
 }
 
 type leaseLife struct {
-	id    int64
-	ttl   time.Duration
-	end   time.Time // carries the monotonic clock
-	due   time.Time // when the queue looks at it; at or before end
-	place int       // in the queue, -1 while its end is being proposed
+	id      int64
+	ttl     time.Duration
+	end     time.Time     // carries the monotonic clock
+	due     time.Time     // when the queue looks at it; at or before end
+	place   int           // in the queue, -1 while its end is being proposed
+	settled chan struct{} // closed when it is known whether the lease has ended; made when somebody waits
 }
 
-func newLessor(expire func(context.Context, []int64)) *lessor {
-	return &lessor{expire: expire, leases: map[int64]*leaseLife{}, wake: make(chan struct{}, 1)}
+func newLessor(expire func(context.Context, []int64, uint64)) *lessor {
+	return &lessor{expire: expire, leases: map[int64]*leaseLife{}, wake: make(chan struct{}, 1), unsettled: map[*leaseLife]struct{}{}}
 }
 
+// grant begins the time of a lease, or begins it anew with another TTL.
 func (l *lessor) grant(id, ttlMillis int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.drop(id)
+	l.begin(id, ttlMillis)
+}
+
+func (l *lessor) begin(id, ttlMillis int64) {
 	ttl := time.Duration(ttlMillis) * time.Millisecond
 	if ttl/time.Millisecond != time.Duration(ttlMillis) { // longer than a Duration holds: 292 years
 		ttl = 1<<63 - 1
@@ -46,7 +57,7 @@ func (l *lessor) grant(id, ttlMillis int64) {
 	life := &leaseLife{id: id, ttl: ttl, end: end, due: end}
 	l.leases[id] = life
 	heap.Push(&l.queue, life)
-	if life.place == 0 {
+	if life.place == 0 && l.leads {
 		notify(l.wake)
 	}
 }
@@ -54,6 +65,10 @@ func (l *lessor) grant(id, ttlMillis int64) {
 func (l *lessor) remove(id int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.drop(id)
+}
+
+func (l *lessor) drop(id int64) {
 	life := l.leases[id]
 	if life == nil {
 		return
@@ -62,29 +77,90 @@ func (l *lessor) remove(id int64) {
 	if life.place >= 0 {
 		heap.Remove(&l.queue, life.place)
 	}
+	l.settle(life)
 }
 
-// renew gives a lease its full TTL again. One whose time is over is gone, whether or not that was logged already.
-func (l *lessor) renew(id int64) (ttl time.Duration, ok bool) {
+func (l *lessor) settle(life *leaseLife) {
+	if life.settled != nil {
+		close(life.settled)
+		life.settled = nil
+		delete(l.unsettled, life)
+	}
+}
+
+// replace takes over the leases of another state, and lists those that are no more.
+func (l *lessor) replace(leases *storage.Leases) (ended []int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id := range l.leases {
+		if _, ok := leases.Get(id); !ok {
+			ended = append(ended, id)
+		}
+	}
+	for life := range l.unsettled {
+		l.settle(life)
+	}
+	l.leases, l.queue = map[int64]*leaseLife{}, nil
+	for lease := range leases.All() {
+		l.begin(lease.ID, lease.TTLMillis)
+	}
+	slices.Sort(ended)
+	return ended
+}
+
+// lead gives every lease its full TTL again: until now nobody could be told here that it was renewed, and whoever led
+// before may have told so just before it was deposed.
+func (l *lessor) lead(uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leads = true
+	now := time.Now()
+	l.queue = l.queue[:0]
+	for _, life := range l.leases {
+		life.end = now.Add(life.ttl)
+		life.due = life.end
+		life.place = len(l.queue)
+		l.queue = append(l.queue, life)
+	}
+	heap.Init(&l.queue)
+	notify(l.wake)
+}
+
+// follow leaves the leases to another leader. What this one had found to be over is over no more.
+func (l *lessor) follow() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leads = false
+	for life := range l.unsettled {
+		l.settle(life)
+	}
+}
+
+// renewal is what came of giving a lease its full TTL again.
+type renewal struct {
+	ttl time.Duration // 0 = there is no such lease, or settled is set
+	// settled is set for a lease whose time is over, but whose end is not in the log yet. It is closed when that is decided.
+	settled <-chan struct{}
+}
+
+// renew gives a lease its full TTL again. One whose time is over is not brought back.
+func (l *lessor) renew(id int64) renewal {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	life := l.leases[id]
+	if life == nil {
+		return renewal{}
+	}
 	now := time.Now()
-	if life == nil || life.place < 0 || !now.Before(life.end) {
-		return 0, false
+	if life.place < 0 || !now.Before(life.end) {
+		if life.settled == nil {
+			life.settled = make(chan struct{})
+			l.unsettled[life] = struct{}{}
+		}
+		return renewal{settled: life.settled}
 	}
 	life.end = now.Add(life.ttl) // the queue finds out when the old end comes
-	return life.ttl, true
-}
-
-// renewAll gives every lease its full TTL again: while the node was not ready to answer, nobody could do so.
-func (l *lessor) renewAll() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	for _, life := range l.leases {
-		life.end = now.Add(life.ttl)
-	}
+	return renewal{ttl: life.ttl}
 }
 
 func (l *lessor) remaining(id int64) (time.Duration, bool) {
@@ -98,7 +174,7 @@ func (l *lessor) remaining(id int64) (time.Duration, bool) {
 }
 
 // byEnd lists the leases, soonest to end first.
-func (l *lessor) byEnd() []int64 {
+func (l *lessor) byEnd() []LeaseLeft {
 	l.mu.Lock()
 	lives := make([]leaseLife, 0, len(l.leases))
 	for _, life := range l.leases {
@@ -108,11 +184,12 @@ func (l *lessor) byEnd() []int64 {
 	slices.SortFunc(lives, func(a, b leaseLife) int {
 		return cmp.Or(a.end.Compare(b.end), cmp.Compare(a.id, b.id))
 	})
-	ids := make([]int64, len(lives))
+	left := make([]LeaseLeft, len(lives))
+	now := time.Now()
 	for i := range lives {
-		ids[i] = lives[i].id
+		left[i] = LeaseLeft{ID: lives[i].id, RemainingMillis: max(0, lives[i].end.Sub(now)).Milliseconds()}
 	}
-	return ids
+	return left
 }
 
 // leasesPerExpiry bounds how many leases one round ends, so that a mass expiry leaves room for other commands.
@@ -121,15 +198,15 @@ const leasesPerExpiry = 500
 // expiryRetry is how long the lessor waits before it proposes again what could not be proposed.
 const expiryRetry = time.Second
 
-// run ends leases when their time comes.
-func (l *lessor) run(ctx context.Context) {
+// run ends leases when their time comes, as long as this node leads.
+func (l *lessor) run(ctx context.Context, term uint64) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		due, wait := l.due()
+		due, wait := l.due(ctx)
 		if len(due) > 0 {
-			l.expire(ctx, due)
-			if l.requeue(due) == 0 {
+			l.expire(ctx, due, term)
+			if l.requeue(ctx, due) == 0 {
 				continue
 			}
 			wait = expiryRetry
@@ -145,11 +222,11 @@ func (l *lessor) run(ctx context.Context) {
 }
 
 // due takes the leases whose time is over from the queue and says how long to wait for the next.
-func (l *lessor) due() (ids []int64, wait time.Duration) {
+func (l *lessor) due(ctx context.Context) (ids []int64, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	for len(l.queue) > 0 && len(ids) < leasesPerExpiry {
+	for len(l.queue) > 0 && len(ids) < leasesPerExpiry && ctx.Err() == nil {
 		life := l.queue[0]
 		if now.Before(life.due) {
 			return ids, life.due.Sub(now)
@@ -165,10 +242,13 @@ func (l *lessor) due() (ids []int64, wait time.Duration) {
 	return ids, time.Hour
 }
 
-// requeue puts back leases whose end did not happen, and counts them.
-func (l *lessor) requeue(ids []int64) (left int) {
+// requeue puts back leases whose end did not happen, and counts them. A later leadership has put back all of them itself.
+func (l *lessor) requeue(ctx context.Context, ids []int64) (left int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if ctx.Err() != nil {
+		return 0
+	}
 	for _, id := range ids {
 		if life := l.leases[id]; life != nil && life.place < 0 {
 			life.due = time.Now().Add(expiryRetry)
@@ -201,14 +281,20 @@ func (q *leaseQueue) Pop() any {
 	return life
 }
 
-// expireLeases proposes the end of leases and waits for it.
-func (s *Store) expireLeases(ctx context.Context, ids []int64) {
+// expireLeases proposes the end of leases, as the leader of a term, and waits for it.
+func (s *Store) expireLeases(ctx context.Context, ids []int64, term uint64) {
 	txns := make([]*corepb.Txn, len(ids))
 	for i, id := range ids {
-		txns[i] = oneOp(&corepb.Op{Op: &corepb.Op_LeaseRevoke{LeaseRevoke: &corepb.LeaseRevoke{Id: id}}})
+		txns[i] = oneOp(&corepb.Op{Op: &corepb.Op_LeaseRevoke{LeaseRevoke: &corepb.LeaseRevoke{Id: id, Term: term}}})
 	}
-	if _, err := s.Submit(ctx, txns...).Wait(ctx); err != nil && ctx.Err() == nil {
+	results, err := s.Submit(ctx, txns...).Wait(ctx)
+	if err != nil && ctx.Err() == nil {
 		s.logger.Warn("leases are over but could not be ended; trying again", "leases", len(ids), "err", err)
+	}
+	for _, result := range results {
+		if len(result.Results) == 1 && result.Results[0].OK {
+			s.leasesExpired.Add(1)
+		}
 	}
 }
 
@@ -238,37 +324,36 @@ func (s *Store) OnLeaseEnd(f func(ids []int64)) {
 	s.leaseEnds.funcs = append(s.leaseEnds.funcs[:len(s.leaseEnds.funcs):len(s.leaseEnds.funcs)], f)
 }
 
+// sessionMoves are the functions that want to know of sessions with another owner.
+type sessionMoves struct {
+	mu    sync.Mutex // guards funcs
+	funcs []func(id int64, owner uint64)
+}
+
+func (m *sessionMoves) tell(moves []sessionMove) {
+	if len(moves) == 0 {
+		return
+	}
+	m.mu.Lock()
+	funcs := m.funcs
+	m.mu.Unlock()
+	for _, f := range funcs {
+		for _, move := range moves {
+			f(move.id, move.owner)
+		}
+	}
+}
+
+// OnSessionMoved has f called with every session that gets another owner, on every node, the new owner's included. It is
+// called on the apply goroutine, after the move is visible to readers, and must not block.
+func (s *Store) OnSessionMoved(f func(id int64, owner uint64)) {
+	m := &s.sessionMoves
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.funcs = append(m.funcs[:len(m.funcs):len(m.funcs)], f)
+}
+
 // oneOp is the Txn of a single op.
 func oneOp(op *corepb.Op) *corepb.Txn {
 	return &corepb.Txn{Then: []*corepb.Op{op}, AbortOnError: true}
-}
-
-// KeepAlive gives a lease or session its full TTL again, and says what that is. ErrLeaseNotFound when it is over.
-func (s *Store) KeepAlive(ctx context.Context, id int64) (ttlMillis int64, err error) {
-	ttl, ok := s.lessor.renew(id)
-	if !ok {
-		return 0, ErrLeaseNotFound
-	}
-	return ttl.Milliseconds(), nil
-}
-
-// LeaseRemaining says how much of its TTL a lease has left.
-func (s *Store) LeaseRemaining(id int64) (remainingMillis int64, ok bool) {
-	left, ok := s.lessor.remaining(id)
-	return left.Milliseconds(), ok
-}
-
-// Leases lists all leases and sessions, soonest to end first.
-func (s *Store) Leases() []storage.Lease {
-	byID := map[int64]storage.Lease{}
-	for lease := range s.db.Leases().All() {
-		byID[lease.ID] = lease
-	}
-	var leases []storage.Lease
-	for _, id := range s.lessor.byEnd() {
-		if lease, ok := byID[id]; ok {
-			leases = append(leases, lease)
-		}
-	}
-	return leases
 }

@@ -12,7 +12,7 @@ func TestLeasesGetTheirWholeTimeFromWhenTheNodeIsReady(t *testing.T) {
 		begin := time.Now()
 		ended := make(chan time.Duration, 1)
 		var l *lessor
-		l = newLessor(func(_ context.Context, ids []int64) {
+		l = newLessor(func(_ context.Context, ids []int64, _ uint64) {
 			for _, id := range ids {
 				l.remove(id)
 			}
@@ -20,9 +20,9 @@ func TestLeasesGetTheirWholeTimeFromWhenTheNodeIsReady(t *testing.T) {
 		})
 		l.grant(1, 4000)
 		<-time.After(time.Minute) // a replay that takes longer than the lease
-		l.renewAll()
+		l.lead(1)
 		ctx, cancel := context.WithCancel(t.Context())
-		go l.run(ctx)
+		go l.run(ctx, 1)
 		if at := <-ended; at != time.Minute+4*time.Second {
 			t.Errorf("the lease ended after %v, want 4 s after the node was ready", at)
 		}

@@ -1,8 +1,11 @@
 package core
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/triglot/triglot/core/corepb"
 	"github.com/triglot/triglot/raftlog"
@@ -18,6 +21,9 @@ type machine struct {
 	// applied is called after each step, in this order of guarantees: the step is in storage; nothing of it is visible
 	// to readers yet; no proposer has its answer yet.
 	applied func(step *step)
+	// installed is called after a snapshot has replaced the state, with the same guarantees.
+	installed func(before *storage.View)
+	commits   *durations // nil = nobody counts
 
 	completed []completion // reused
 }
@@ -25,15 +31,21 @@ type machine struct {
 // step is what a run of entries did.
 type step struct {
 	index    uint64
+	term     uint64
 	revision int64
 	events   []*storage.Event
 	leases   []leaseChange
+	moves    []sessionMove
 	// deadline is the soonest deadline that the step set, 0 for none.
 	deadline int64
 	// superseded is State.SupersededBytes.
 	superseded int64
 	// compacted says that the compacted revision moved.
 	compacted bool
+	// members and alarms say that these tables were written.
+	members, alarms bool
+	// hashCheck is the HashCheck in the step's last entry, 0 for none.
+	hashCheck uint64
 }
 
 type completion struct {
@@ -42,11 +54,33 @@ type completion struct {
 	result  *TxnResult
 }
 
+// confChange is a change of who replicates the log, which an entry makes if its command succeeds.
+type confChange struct {
+	conf   []byte // the configuration then
+	stands bool   // set by the step
+}
+
 // Apply implements raftlog.Machine.
 func (m *machine) Apply(entries []raftlog.Entry) error {
-	if len(entries) == 0 {
-		return nil
+	for len(entries) > 0 {
+		n, err := m.apply(entries, nil)
+		if err != nil {
+			return err
+		}
+		entries = entries[n:]
 	}
+	return nil
+}
+
+// ApplyChange implements raftlog.Machine.
+func (m *machine) ApplyChange(entry raftlog.Entry, conf []byte) (stands bool, err error) {
+	change := &confChange{conf: conf, stands: true}
+	_, err = m.apply([]raftlog.Entry{entry}, change)
+	return change.stands, err
+}
+
+// apply carries out entries in one step, from the first to the last or to one that ends its step, and says how many.
+func (m *machine) apply(entries []raftlog.Entry, change *confChange) (n int, err error) {
 	batch := m.db.NewBatch()
 	defer batch.Discard()
 	state := batch.State()
@@ -65,52 +99,79 @@ func (m *machine) Apply(entries []raftlog.Entry) error {
 			*c = completion{}
 		}
 	}()
-	origin := m.origin.Load()
-	for i := range entries {
-		entry := &entries[i]
-		if entry.Index != state.AppliedIndex+1 {
-			return fmt.Errorf("core: entry %d follows %d: the log has a gap", entry.Index, state.AppliedIndex)
+	for n < len(entries) {
+		if err := m.applyEntry(batch, &entries[n], change, s); err != nil {
+			return n, err
 		}
-		state.AppliedIndex, state.AppliedTerm = entry.Index, entry.Term
-		state.StampMillis = max(state.StampMillis, entry.StampMillis)
-		for j := range entry.Proposals {
-			proposal := &entry.Proposals[j]
-			result, err := m.applyOne(batch, proposal.Payload, s)
-			if err != nil {
-				return fmt.Errorf("core: entry %d, proposal %d: %w", entry.Index, j, err)
-			}
-			if proposal.Origin == origin {
-				if pending, place := m.waiting.take(proposal.Seq); pending != nil {
-					m.completed = append(m.completed, completion{pending, place, result})
-				}
-			}
+		n++
+		if s.hashCheck != 0 {
+			break // replicas cut the log into steps as it comes, and hash the state of this very entry
 		}
 	}
-	s.index, s.revision = state.AppliedIndex, state.Revision
+	if change != nil && change.stands {
+		state.Conf = bytes.Clone(change.conf)
+	}
+	s.index, s.term, s.revision = state.AppliedIndex, state.AppliedTerm, state.Revision
 	s.superseded, s.compacted = state.SupersededBytes, state.Compacted != compacted
 	if err := batch.Err(); err != nil {
-		return fmt.Errorf("core: reading state: %w", err)
+		return n, fmt.Errorf("core: reading state: %w", err)
 	}
+	begun := time.Now()
 	if err := batch.Commit(); err != nil {
-		return fmt.Errorf("core: writing state: %w", err)
+		return n, fmt.Errorf("core: writing state: %w", err)
+	}
+	if m.commits != nil {
+		m.commits.add(time.Since(begun))
 	}
 	m.applied(s)
 	committed = true
+	return n, nil
+}
+
+func (m *machine) applyEntry(batch *storage.Batch, entry *raftlog.Entry, change *confChange, s *step) error {
+	state := batch.State()
+	if entry.Index != state.AppliedIndex+1 {
+		return fmt.Errorf("core: entry %d follows %d: the log has a gap", entry.Index, state.AppliedIndex)
+	}
+	state.AppliedIndex, state.AppliedTerm = entry.Index, entry.Term
+	state.StampMillis = max(state.StampMillis, entry.StampMillis)
+	origin := m.origin.Load()
+	for j := range entry.Proposals {
+		proposal := &entry.Proposals[j]
+		result, err := m.applyOne(batch, proposal.Payload, change != nil, s)
+		if err != nil {
+			return fmt.Errorf("core: entry %d, proposal %d: %w", entry.Index, j, err)
+		}
+		if change != nil && result.Err != nil {
+			change.stands = false
+		}
+		if proposal.Origin == origin && origin != 0 {
+			if pending, place := m.waiting.take(proposal.Seq); pending != nil {
+				m.completed = append(m.completed, completion{pending, place, result})
+			}
+		}
+	}
 	return nil
 }
 
-func (m *machine) applyOne(batch *storage.Batch, payload []byte, s *step) (*TxnResult, error) {
+// applyOne carries out one command. reconfigures says that the log's configuration changes with it, if it succeeds.
+func (m *machine) applyOne(batch *storage.Batch, payload []byte, reconfigures bool, s *step) (*TxnResult, error) {
 	// The entry's bytes are this command's alone from here on: records may keep pieces of them.
 	txn := &corepb.Txn{}
 	if err := txn.UnmarshalVTUnsafe(payload); err != nil {
 		return nil, err
 	}
-	t := tx{r: batch, b: batch, now: batch.State().StampMillis}
+	state := batch.State()
+	t := tx{r: batch, b: batch, now: state.StampMillis, term: state.AppliedTerm, reconfigures: reconfigures}
 	result := t.run(txn)
 	s.events = append(s.events, t.events...)
 	s.leases = append(s.leases, t.leases...)
+	s.moves = append(s.moves, t.moves...)
 	if t.deadline != 0 && (s.deadline == 0 || t.deadline < s.deadline) {
 		s.deadline = t.deadline
 	}
+	s.members = s.members || t.members
+	s.alarms = s.alarms || t.alarms
+	s.hashCheck = cmp.Or(t.hashCheck, s.hashCheck)
 	return result, nil
 }

@@ -113,9 +113,13 @@ func (g *generator) values() [][]byte {
 }
 
 func (g *generator) txn(depth int) *corepb.Txn {
+	if depth == 2 && g.r.IntN(15) == 0 {
+		return oneOp(g.memberChange())
+	}
 	txn := &corepb.Txn{AbortOnError: g.flip()}
 	if g.r.IntN(20) == 0 {
 		txn.Session = g.lease()
+		txn.Owner = uint64(g.r.IntN(3))
 	}
 	for range g.r.IntN(3) {
 		txn.Guards = append(txn.Guards, g.guard())
@@ -154,7 +158,7 @@ func (g *generator) end() []byte {
 
 func (g *generator) op() *corepb.Op {
 	space, key := g.space(), g.key()
-	switch g.r.IntN(24) {
+	switch g.r.IntN(25) {
 	case 0, 1, 2:
 		put := &corepb.Put{
 			Space: space, Key: key, Value: g.value(), Condition: corepb.Put_Condition(g.r.IntN(3)), KeepLife: g.r.IntN(4) == 0,
@@ -206,14 +210,64 @@ func (g *generator) op() *corepb.Op {
 	case 18, 19:
 		return g.node()
 	case 20, 21:
-		if g.flip() {
-			return opLeaseRevoke(g.lease())
-		}
-		return opLeaseGrant(&corepb.LeaseGrant{Id: g.lease(), TtlMillis: 1000})
+		return g.leaseOp()
 	case 22:
 		return &corepb.Op{Op: &corepb.Op_Publish{Publish: &corepb.Publish{Channel: key, Payload: g.value()}}}
+	case 23:
+		return g.memberOp()
 	default:
 		return g.read()
+	}
+}
+
+func (g *generator) leaseOp() *corepb.Op {
+	password := []byte(fmt.Sprintf("%016d", g.r.IntN(2)))
+	switch g.r.IntN(5) {
+	case 0:
+		return opLeaseRevoke(g.lease())
+	case 1:
+		op := opLeaseRevoke(g.lease())
+		op.GetLeaseRevoke().Term = uint64(g.r.IntN(3)) // the entry's is 1
+		return op
+	case 2:
+		return opLeaseGrant(&corepb.LeaseGrant{Id: g.lease(), TtlMillis: 1000})
+	case 3:
+		return opLeaseGrant(&corepb.LeaseGrant{Id: g.lease(), TtlMillis: 1000, Password: password, Owner: 1})
+	default:
+		return opSessionResume(&corepb.SessionResume{Id: g.lease(), TtlMillis: 2000, Password: password, Owner: uint64(g.r.IntN(3))})
+	}
+}
+
+func (g *generator) member() *corepb.Member {
+	url := fmt.Sprintf("http://n%d:1", g.r.IntN(6))
+	return &corepb.Member{Id: uint64(1 + g.r.IntN(5)), PeerUrls: []string{url}, Learner: g.r.IntN(3) == 0}
+}
+
+// memberChange is one that comes with a change of the log's configuration.
+func (g *generator) memberChange() *corepb.Op {
+	m := g.member()
+	switch g.r.IntN(4) {
+	case 0:
+		return &corepb.Op{Op: &corepb.Op_MemberPromote{MemberPromote: &corepb.MemberPromote{Id: m.Id}}}
+	case 1:
+		return &corepb.Op{Op: &corepb.Op_MemberRemove{MemberRemove: &corepb.MemberRemove{Id: m.Id}}}
+	default:
+		return &corepb.Op{Op: &corepb.Op_MemberAdd{MemberAdd: &corepb.MemberAdd{Member: m, LearnersMax: int32(g.r.IntN(3))}}}
+	}
+}
+
+// memberOp is any of those that may stand among others, and now and then one that may not.
+func (g *generator) memberOp() *corepb.Op {
+	m := g.member()
+	switch g.r.IntN(5) {
+	case 0:
+		return g.memberChange()
+	case 1, 2:
+		return &corepb.Op{Op: &corepb.Op_MemberUpdate{MemberUpdate: &corepb.MemberUpdate{Id: m.Id, PeerUrls: m.PeerUrls}}}
+	default:
+		m.Name, m.Version = fmt.Sprint("m", g.r.IntN(3)), "1"
+		m.Listeners = map[string]string{"resp": "a:1", "etcd": "b:2", "zk": "c:3", "all": "d:4"}
+		return &corepb.Op{Op: &corepb.Op_MemberPublish{MemberPublish: &corepb.MemberPublish{Member: m}}}
 	}
 }
 

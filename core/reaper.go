@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/triglot/triglot/core/corepb"
@@ -13,7 +14,8 @@ import (
 // reaper proposes the removal of keys whose deadline has come, and of containers and TTL nodes that are due. It sleeps
 // until the soonest deadline; a step that sets a sooner one wakes it.
 type reaper struct {
-	store *Store
+	store   *Store
+	removed atomic.Uint64 // keys, since the start
 
 	mu   sync.Mutex // guards next
 	next int64      // deadline it sleeps for, Unix milliseconds; 0 when it is awake or sleeps for none
@@ -44,7 +46,8 @@ func (r *reaper) expect(millis int64) {
 	}
 }
 
-func (r *reaper) run(ctx context.Context) {
+// run is a duty of the leader. It begins with a look at what became due while others led.
+func (r *reaper) run(ctx context.Context, _ uint64) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -79,11 +82,15 @@ func (r *reaper) reap(ctx context.Context) time.Duration {
 			return min(reapSleep, time.Duration(next-now)*time.Millisecond)
 		}
 		txn := oneOp(&corepb.Op{Op: &corepb.Op_Reap{Reap: &corepb.Reap{Due: due}}})
-		if _, err := r.store.Submit(ctx, txn).Wait(ctx); err != nil {
+		results, err := r.store.Submit(ctx, txn).Wait(ctx)
+		if err != nil {
 			if ctx.Err() == nil {
 				r.store.logger.Warn("keys are past their deadline but could not be removed; trying again", "keys", len(due), "err", err)
 			}
 			return reapRetry
+		}
+		if len(results[0].Results) == 1 {
+			r.removed.Add(uint64(results[0].Results[0].Int))
 		}
 	}
 }

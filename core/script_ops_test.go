@@ -242,9 +242,20 @@ func init() {
 			return &corepb.Op{Op: &corepb.Op_NodeCheck{NodeCheck: &corepb.NodeCheck{Path: a.next(), Version: int32(a.number("version", -1))}}}
 		},
 		"grant": func(a *args) *corepb.Op {
-			return opLeaseGrant(&corepb.LeaseGrant{Id: integer(a.next()), TtlMillis: integer(a.next()), Password: a.maybe()})
+			return opLeaseGrant(&corepb.LeaseGrant{
+				Id: integer(a.next()), TtlMillis: integer(a.next()), Password: a.maybe(), Owner: uint64(a.number("owner", 0)),
+			})
 		},
-		"revoke": func(a *args) *corepb.Op { return opLeaseRevoke(integer(a.next())) },
+		"revoke": func(a *args) *corepb.Op {
+			op := opLeaseRevoke(integer(a.next()))
+			op.GetLeaseRevoke().Term = uint64(a.number("term", 0))
+			return op
+		},
+		"resume": func(a *args) *corepb.Op {
+			return opSessionResume(&corepb.SessionResume{
+				Id: integer(a.next()), TtlMillis: integer(a.next()), Password: a.bytes(), Owner: uint64(a.number("owner", 0)),
+			})
+		},
 		"publish": func(a *args) *corepb.Op {
 			return &corepb.Op{Op: &corepb.Op_Publish{Publish: &corepb.Publish{Channel: a.bytes(), Payload: a.bytes()}}}
 		},
@@ -258,7 +269,36 @@ func init() {
 			}
 			return &corepb.Op{Op: &corepb.Op_Reap{Reap: reap}}
 		},
+		"member-add": func(a *args) *corepb.Op { // id url …
+			return &corepb.Op{Op: &corepb.Op_MemberAdd{MemberAdd: &corepb.MemberAdd{
+				Member:      &corepb.Member{Id: uint64(integer(a.next())), Name: a.option("name"), Learner: a.flag("learner"), PeerUrls: a.restStrings()},
+				LearnersMax: int32(a.number("learners-max", 0)),
+			}}}
+		},
+		"member-promote": func(a *args) *corepb.Op {
+			return &corepb.Op{Op: &corepb.Op_MemberPromote{MemberPromote: &corepb.MemberPromote{Id: uint64(integer(a.next()))}}}
+		},
+		"member-remove": func(a *args) *corepb.Op {
+			return &corepb.Op{Op: &corepb.Op_MemberRemove{MemberRemove: &corepb.MemberRemove{Id: uint64(integer(a.next()))}}}
+		},
+		"member-update": func(a *args) *corepb.Op { // id url …
+			return &corepb.Op{Op: &corepb.Op_MemberUpdate{MemberUpdate: &corepb.MemberUpdate{Id: uint64(integer(a.next())), PeerUrls: a.restStrings()}}}
+		},
+		"member-publish": func(a *args) *corepb.Op { // id name client-url …
+			m := &corepb.Member{Id: uint64(integer(a.next())), Name: a.next(), Version: a.option("version"), ClientUrls: a.restStrings()}
+			if listener := a.option("resp"); listener != "" {
+				m.Listeners = map[string]string{"resp": listener, "all": listener, "zk": listener}
+			}
+			return &corepb.Op{Op: &corepb.Op_MemberPublish{MemberPublish: &corepb.MemberPublish{Member: m}}}
+		},
 	}
+}
+
+func (a *args) restStrings() (all []string) {
+	for _, word := range a.rest() {
+		all = append(all, string(word))
+	}
+	return all
 }
 
 func (a *args) transfer(copied bool) *corepb.Transfer {
@@ -318,6 +358,9 @@ func opNodeSetData(op *corepb.NodeSetData) *corepb.Op {
 }
 func opLeaseGrant(op *corepb.LeaseGrant) *corepb.Op {
 	return &corepb.Op{Op: &corepb.Op_LeaseGrant{LeaseGrant: op}}
+}
+func opSessionResume(op *corepb.SessionResume) *corepb.Op {
+	return &corepb.Op{Op: &corepb.Op_SessionResume{SessionResume: op}}
 }
 func opLeaseRevoke(id int64) *corepb.Op {
 	return &corepb.Op{Op: &corepb.Op_LeaseRevoke{LeaseRevoke: &corepb.LeaseRevoke{Id: id}}}

@@ -2,6 +2,8 @@ package core
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/triglot/triglot/core/corepb"
@@ -185,4 +187,27 @@ func hasRevision(events []*storage.Event, revision int64) bool {
 		}
 	}
 	return false
+}
+
+// members prints who is in the cluster, and the log's configuration.
+func (s *testStore) members() string {
+	view := s.db.View()
+	defer view.Release()
+	m := readMembership(view)
+	var out strings.Builder
+	for _, member := range m.members {
+		fmt.Fprintf(&out, "member %d %q at %v", member.ID, member.Name, member.PeerURLs)
+		if member.Learner {
+			out.WriteString(" learner")
+		}
+		if member.Started() {
+			fmt.Fprintf(&out, " serves %v %v, version %q", member.ClientURLs, member.Listeners, member.Version)
+		}
+		out.WriteString("\n")
+	}
+	for _, id := range slices.Sorted(maps.Keys(m.removed)) {
+		fmt.Fprintf(&out, "removed %d\n", id)
+	}
+	fmt.Fprintf(&out, "configuration %q\n", view.State().Conf)
+	return out.String()
 }

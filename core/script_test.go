@@ -24,8 +24,9 @@ var update = flag.Bool("update", false, "write what the scripts in testdata give
 //	  get a
 //	end
 //	at 2000                 sets the stamp of the commands that follow; nothing comes of it
+//	term 3                  sets the term of their entries
 //
-// Results are one line for each op, events follow as "revision.sub type key …".
+// Results are one line for each op, events follow as "revision.sub type key …", and who is in the cluster, if that changed.
 //
 // Beyond what it prints, every step is checked: undone, it leaves every byte as it was; a command of reads gives the same
 // on a view as on a batch; whatever is derived from the records is what they say; the events about nodes lead from the
@@ -58,9 +59,12 @@ func runScript(t *testing.T, file string) {
 				lines = append(lines, line)
 			}
 		}
-		if len(lines) == 0 || strings.HasPrefix(lines[0], "at ") {
-			if len(lines) > 0 {
-				s.now = integer(strings.Fields(lines[0])[1])
+		if setting, number, ok := setting(lines); ok {
+			switch setting {
+			case "at":
+				s.now = number
+			case "term":
+				s.term = uint64(number)
 			}
 			out = append(out, paragraph)
 			continue
@@ -79,6 +83,18 @@ func runScript(t *testing.T, file string) {
 	s.checkReplica()
 }
 
+// setting reads a paragraph that is no command.
+func setting(lines []string) (name string, number int64, ok bool) {
+	if len(lines) == 0 {
+		return "", 0, true
+	}
+	words := strings.Fields(lines[0])
+	if words[0] != "at" && words[0] != "term" {
+		return "", 0, false
+	}
+	return words[0], integer(words[1]), true
+}
+
 func (s *testStore) scriptStep(txn *corepb.Txn) string {
 	var onView *TxnResult
 	if readOnly(txn) {
@@ -86,7 +102,7 @@ func (s *testStore) scriptStep(txn *corepb.Txn) string {
 	} else {
 		s.checkUndo(txn)
 	}
-	nodes := s.nodesNow()
+	nodes, members := s.nodesNow(), s.members()
 	result := s.apply(txn)
 	if onView != nil && !reflect.DeepEqual(onView, result) {
 		s.t.Errorf("%v gives\n%s\non a view and\n%s\non a batch", txn, describeTxn(onView, txn, ""), describeTxn(result, txn, ""))
@@ -96,7 +112,11 @@ func (s *testStore) scriptStep(txn *corepb.Txn) string {
 	}
 	s.checkInvariants()
 	s.checkNodeEvents(nodes)
-	return strings.TrimSpace(describeTxn(result, txn, "") + describeEvents(s.events))
+	text := describeTxn(result, txn, "") + describeEvents(s.events)
+	if after := s.members(); after != members {
+		text += after
+	}
+	return strings.TrimSpace(text)
 }
 
 func (s *testStore) revision() int64 {
@@ -127,6 +147,8 @@ func parseTxn(t *testing.T, lines []string) (*corepb.Txn, []string) {
 			txn.AbortOnError = true
 		} else if id, ok := strings.CutPrefix(word, "session="); ok {
 			txn.Session = integer(id)
+		} else if owner, ok := strings.CutPrefix(word, "owner="); ok {
+			txn.Owner = uint64(integer(owner))
 		} else {
 			t.Fatalf("txn: %q", word)
 		}

@@ -1,12 +1,51 @@
 package core
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
+
+// Role is what a member is to the log.
+type Role uint8
+
+// The roles. A candidate is a follower without a leader.
+const (
+	RoleFollower Role = iota
+	RoleLeader
+	RoleLearner
+)
+
+func (r Role) String() string {
+	switch r {
+	case RoleFollower:
+		return "follower"
+	case RoleLeader:
+		return "leader"
+	case RoleLearner:
+		return "learner"
+	}
+	return fmt.Sprintf("Role(%d)", uint8(r))
+}
+
+func roleOf(id, leader uint64, learner bool) Role {
+	switch {
+	case id == leader:
+		return RoleLeader
+	case learner:
+		return RoleLearner
+	}
+	return RoleFollower
+}
 
 // Status tells how a node is.
 type Status struct {
 	Name         string
 	ClusterID    uint64
 	MemberID     uint64
+	Role         Role
+	Version      string // of the program, as it is published
+	Voters       int    // in the cluster
+	Learners     int
 	Leader       uint64 // member id, 0 when there is none
 	Term         uint64
 	RaftIndex    uint64 // committed
@@ -27,8 +66,14 @@ func (s *Store) Status() Status {
 	status := Status{
 		Name: s.identity.Name, ClusterID: s.identity.Cluster, MemberID: s.identity.Member,
 		Leader: raft.Leader, Term: raft.Term, RaftIndex: raft.Commit, AppliedIndex: raft.Applied,
+		Version:   s.cfg.Published.Version,
 		DiskBytes: metrics.DiskBytes, LiveBytes: metrics.LiveBytes, HistoryBytes: s.db.SupersededBytes(), StartedAt: s.started,
 	}
+	members := s.roster.current.Load()
+	status.Voters = members.voters()
+	status.Learners = len(members.members) - status.Voters
+	self, _ := members.find(s.identity.Member)
+	status.Role = roleOf(status.MemberID, status.Leader, self.Learner)
 	if view := s.views.get(); view != nil {
 		state := view.State()
 		status.Revision, status.Compacted, status.AppliedIndex = state.Revision, state.Compacted, state.AppliedIndex

@@ -12,23 +12,33 @@ type tx struct {
 	r   storage.Reader
 	b   *storage.Batch // nil on a view
 	now int64          // stamp of the entry, or the reader's clock; Unix milliseconds
+	// term of the entry.
+	term uint64
+	// reconfigures says that the log's configuration changes with the command, if the command succeeds.
+	reconfigures bool
 
 	revision int64                      // that the command's changes take; 0 until the first change
 	sub      int32                      // events of this revision so far
 	events   []*storage.Event           // in order
 	before   map[string]*storage.Record // what keys of space 0 held before the Txn; nil until it comes back to one
 	leases   []leaseChange              // made and ended, in order
+	moves    []sessionMove              // sessions that have another owner, in order
+	members  bool                       // the tables of members were written
+	alarms   bool                       // the table of alarms was written
 	deadline int64                      // the soonest deadline set, 0 for none
 
-	scratch []byte // for keys that are looked up and not kept
+	hashCheck uint64 // the last HashCheck, 0 for none
+	scratch   []byte // for keys that are looked up and not kept
 }
 
 // run carries out a Txn and everything nested in it. When the Txn is undone the state is as before.
 func (t *tx) run(txn *corepb.Txn) *TxnResult {
 	result := &TxnResult{}
 	start := t.mark()
-	if txn.Session != 0 && !t.leaseExists(txn.Session) {
-		result.Err, result.FailedOp = ErrSessionExpired, -1
+	if err := t.refuseCorrupt(txn); err != nil {
+		result.Err, result.FailedOp = err, -1
+	} else if err := t.sessionHolds(txn); err != nil {
+		result.Err, result.FailedOp = err, -1
 	} else {
 		t.decideAndRun(txn, result)
 	}
@@ -42,11 +52,13 @@ func (t *tx) run(txn *corepb.Txn) *TxnResult {
 
 // position is a point of a command to which it can be taken back.
 type position struct {
-	batch          int
-	revision       int64
-	sub            int32
-	events, leases int
-	deadline       int64
+	batch                 int
+	revision              int64
+	sub                   int32
+	events, leases, moves int
+	deadline              int64
+	members, alarms       bool
+	hashCheck             uint64
 }
 
 func (t *tx) mark() position {
@@ -55,7 +67,8 @@ func (t *tx) mark() position {
 	}
 	return position{
 		batch: t.b.Mark(), revision: t.revision, sub: t.sub,
-		events: len(t.events), leases: len(t.leases), deadline: t.deadline,
+		events: len(t.events), leases: len(t.leases), moves: len(t.moves), deadline: t.deadline, members: t.members,
+		alarms: t.alarms, hashCheck: t.hashCheck,
 	}
 }
 
@@ -64,8 +77,9 @@ func (t *tx) undo(to position) {
 		return
 	}
 	t.b.Undo(to.batch)
-	t.revision, t.sub, t.deadline = to.revision, to.sub, to.deadline
-	t.events, t.leases = t.events[:to.events], t.leases[:to.leases]
+	t.revision, t.sub, t.deadline, t.members = to.revision, to.sub, to.deadline, to.members
+	t.alarms, t.hashCheck = to.alarms, to.hashCheck
+	t.events, t.leases, t.moves = t.events[:to.events], t.leases[:to.leases], t.moves[:to.moves]
 	t.before = nil // made again from the events that are left
 }
 
@@ -263,6 +277,8 @@ func (t *tx) do(op *corepb.Op, out *Result) {
 		t.leaseGrant(op.LeaseGrant, out)
 	case *corepb.Op_LeaseRevoke:
 		t.leaseRevoke(op.LeaseRevoke, out)
+	case *corepb.Op_SessionResume:
+		t.sessionResume(op.SessionResume, out)
 
 	case *corepb.Op_Publish:
 		t.publish(op.Publish, out)
@@ -270,6 +286,17 @@ func (t *tx) do(op *corepb.Op, out *Result) {
 		t.compact(op.Compact, out)
 	case *corepb.Op_Reap:
 		t.reap(op.Reap, out)
+
+	case *corepb.Op_MemberAdd, *corepb.Op_MemberPromote, *corepb.Op_MemberRemove:
+		t.changeMember(op, out)
+	case *corepb.Op_MemberUpdate:
+		t.memberUpdate(op.MemberUpdate, out)
+	case *corepb.Op_Alarm:
+		t.alarm(op.Alarm, out)
+	case *corepb.Op_HashCheck:
+		t.hashCheckOp(op.HashCheck, out)
+	case *corepb.Op_MemberPublish:
+		t.memberPublish(op.MemberPublish, out)
 	default:
 		// A command of a newer version than this node's.
 		out.Err = &Error{Code: CodeBadArguments, Detail: "this node does not know the operation"}

@@ -3,6 +3,8 @@ package core
 import (
 	"bytes"
 	"context"
+	"errors"
+	"iter"
 	"sync"
 
 	"github.com/triglot/triglot/core/corepb"
@@ -25,14 +27,11 @@ type View struct {
 	tx tx
 }
 
-// View gives a view of the keyspace.
+// View gives a view of the keyspace. A linearizable one is NO_LEADER when there is no quorum within the request time-out;
+// a local one waits for nobody.
 func (s *Store) View(ctx context.Context, level ReadLevel) (*View, error) {
 	if level == Linearizable {
-		index, err := s.log.ReadIndex(ctx)
-		if err != nil {
-			return nil, s.unreadable(err)
-		}
-		if err := s.views.wait(ctx, s.done, func(state *storage.State) bool { return state.AppliedIndex >= index }); err != nil {
+		if err := s.catchUp(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -46,13 +45,43 @@ func (s *Store) View(ctx context.Context, level ReadLevel) (*View, error) {
 	return &View{at: at, tx: tx{r: at, now: now}}, nil
 }
 
-func (s *Store) unreadable(err error) error {
+// catchUp returns when readers see everything that was acknowledged, by any node, before the call.
+func (s *Store) catchUp(ctx context.Context) error {
+	wait := s.patience(ctx)
+	defer wait.release()
+	index, err := s.log.ReadIndex(wait)
+	if err == nil {
+		err = s.awaitApplied(wait, index)
+	}
+	if err == nil {
+		return nil
+	}
+	return s.noQuorum(wait, err)
+}
+
+// noQuorum says why something could not be made sure of with a quorum.
+func (s *Store) noQuorum(ctx context.Context, err error) error {
 	select {
 	case <-s.done:
 		return ErrStopped
 	default:
-		return &Error{Code: CodeNoLeader, Detail: err.Error()}
 	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+		if p, ok := ctx.(*patient); ok {
+			err = p.cause()
+		}
+	}
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	return &Error{Code: CodeNoLeader, Detail: err.Error()}
+}
+
+// awaitApplied returns when readers see an entry.
+func (s *Store) awaitApplied(ctx context.Context, index uint64) error {
+	return s.views.wait(ctx, s.done, func(state *storage.State) bool { return state.AppliedIndex >= index })
 }
 
 // Close lets the view go.
@@ -125,6 +154,9 @@ func (v *View) Children(path string) (names []string, s Stat, ok bool) {
 func (v *View) Lease(id int64) (storage.Lease, bool) {
 	return v.at.Leases().Get(id)
 }
+
+// Leases goes over the leases and sessions, in the order of their ids.
+func (v *View) Leases() iter.Seq[storage.Lease] { return v.at.Leases().All() }
 
 // LeaseKeys lists the keys of the shared space that are attached to a lease, in key order.
 func (v *View) LeaseKeys(id int64) [][]byte {

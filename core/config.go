@@ -1,0 +1,82 @@
+package core
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/triglot/triglot/raftlog"
+)
+
+// Config says where a store lives and how much it may use. Zero values mean the defaults given with each field.
+type Config struct {
+	Dir  string // holds state/, log/ and member.json
+	Name string // of this member
+
+	// InitialCluster lists the members with their names and peer URLs, this one among them: the first ones of a new
+	// cluster or, with Join, those of the cluster that this one was added to. Empty = a cluster of its own. It has no
+	// meaning any more once the member has started.
+	InitialCluster []Member
+	Join           bool
+	ClusterToken   string            // keeps clusters with the same addresses apart; "" = "triglot" for a new one
+	PeerURLs       []string          // where the others find this one
+	Published      Member            // its ClientURLs, Version and Listeners are told to the cluster
+	Transport      raftlog.Transport // to the other members; nil = there are none
+
+	RequestTimeout time.Duration // bounds every wait for a quorum; 0 = 7 s
+	TickInterval   time.Duration // 0 = raftlog's default, as with the next three
+	HeartbeatTicks int
+	ElectionTicks  int
+	CatchUpBytes   int64
+	MaxLearners    int // members without a vote that there may be at a time; 0 = 1
+	// HashCheckInterval is how often the replicas are compared; 0 = one hour, negative = never.
+	HashCheckInterval time.Duration
+	Interrupt         <-chan struct{}     // once closed, Open gives up with ErrInterrupted
+	OnWaiting         func(reason string) // told now and then what Open waits for
+
+	FS        vfs.FS          // of the state engine; nil = the operating system's
+	OpenLog   raftlog.OpenLog // nil = segmented files under Dir
+	NowMillis func() int64    // Unix milliseconds; nil = the system clock
+
+	HistoryAge   time.Duration // history older than this is compacted; 0 = one hour, negative = kept
+	HistoryBytes int64         // history beyond this is compacted; 0 = 1 GiB, negative = no bound
+
+	CommandBytesMax int // size of one command in the log; 0 = 2 MiB and some slack
+
+	CacheBytes    int64 // block cache; 0 = storage's default
+	MemtableBytes int64 // 0 = storage's default
+	EngineWAL     bool  // state engine with a write-ahead log of its own
+
+	RingEvents int   // events kept in memory for watches; 0 = the hub's default
+	RingBytes  int64 // their size; 0 = the hub's default
+
+	Logger *slog.Logger // nil = slog.Default
+}
+
+func (c *Config) setDefaults() {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.FS == nil {
+		c.FS = vfs.Default
+	}
+	if c.NowMillis == nil {
+		c.NowMillis = func() int64 { return time.Now().UnixMilli() }
+	}
+	if c.CommandBytesMax == 0 {
+		c.CommandBytesMax = commandBytesMaxDefault
+	}
+	if c.RequestTimeout == 0 {
+		c.RequestTimeout = requestTimeoutDefault
+	}
+	if c.MaxLearners == 0 {
+		c.MaxLearners = 1
+	}
+	if c.OnWaiting == nil {
+		c.OnWaiting = func(string) {}
+	}
+}
+
+// commandBytesMaxDefault holds what gRPC accepts for an etcd request of the default size, 1.5 MiB and 512 KiB, as a command.
+const commandBytesMaxDefault = 2<<20 + 64<<10
