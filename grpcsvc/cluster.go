@@ -4,28 +4,72 @@ import (
 	"context"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/triglot/triglot/core"
 )
 
-// clusterService is etcdserverpb.Cluster as far as a cluster of one node has it; the rest answers Unimplemented.
+// clusterService is etcdserverpb.Cluster. Any member takes a change; core has the leader judge it. Every answer lists the
+// members after it, as this member knows them then.
 type clusterService struct {
 	pb.UnimplementedClusterServer
 	*Server
 }
 
-// MemberList names the members and where to reach them.
+// header has no revision: membership is not part of the keyspace.
+func (s *clusterService) header() *pb.ResponseHeader { return s.Server.header(0) }
+
+func (s *clusterService) members() []*pb.Member {
+	members := s.store.Members()
+	list := make([]*pb.Member, len(members))
+	for i, m := range members {
+		list[i] = &pb.Member{ID: m.ID, Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, IsLearner: m.Learner}
+	}
+	return list
+}
+
+// MemberList names the members and where to reach them. One that has not started yet has neither name nor client URLs.
 func (s *clusterService) MemberList(ctx context.Context, r *pb.MemberListRequest) (*pb.MemberListResponse, error) {
 	view, err := s.view(ctx, !r.Linearizable)
 	if err != nil {
 		return nil, err
 	}
 	view.Close()
-	return &pb.MemberListResponse{
-		Header: s.header(0), // membership is not part of the keyspace: etcd gives no revision here
-		Members: []*pb.Member{{
-			ID:         s.memberID,
-			Name:       s.opts.Name,
-			PeerURLs:   s.opts.PeerURLs,
-			ClientURLs: s.opts.ClientURLs,
-		}},
+	return &pb.MemberListResponse{Header: s.header(), Members: s.members()}, nil
+}
+
+// MemberAdd makes room for a member, which then starts with the id and the list that the answer gives.
+func (s *clusterService) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
+	added, err := s.store.MemberAdd(ctx, core.Member{PeerURLs: r.PeerURLs, Learner: r.IsLearner})
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &pb.MemberAddResponse{
+		Header:  s.header(),
+		Member:  &pb.Member{ID: added.ID, PeerURLs: added.PeerURLs, IsLearner: added.Learner},
+		Members: s.members(),
 	}, nil
+}
+
+// MemberRemove removes a member for good.
+func (s *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
+	if err := s.store.MemberRemove(ctx, r.ID); err != nil {
+		return nil, statusOf(err)
+	}
+	return &pb.MemberRemoveResponse{Header: s.header(), Members: s.members()}, nil
+}
+
+// MemberUpdate changes where the other members find one.
+func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateRequest) (*pb.MemberUpdateResponse, error) {
+	if err := s.store.MemberUpdate(ctx, r.ID, r.PeerURLs); err != nil {
+		return nil, statusOf(err)
+	}
+	return &pb.MemberUpdateResponse{Header: s.header(), Members: s.members()}, nil
+}
+
+// MemberPromote gives a learner a vote.
+func (s *clusterService) MemberPromote(ctx context.Context, r *pb.MemberPromoteRequest) (*pb.MemberPromoteResponse, error) {
+	if err := s.store.MemberPromote(ctx, r.ID); err != nil {
+		return nil, statusOf(err)
+	}
+	return &pb.MemberPromoteResponse{Header: s.header(), Members: s.members()}, nil
 }

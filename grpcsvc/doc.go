@@ -9,5 +9,7 @@
 //
 //   - receiver (stream.go): one for each open watch or keep-alive stream; reads requests and hands them to the handler,
 //     which alone touches the stream's state and alone sends. It ends when its stream does; Shutdown waits for it.
+//   - leadership.run (leadership.go): one, from New to Shutdown; follows the leader and ends the streams that depend on it.
+//   - followHealth (health.go): one, from New to Shutdown; follows leader and alarms.
 //   - the waiter of Shutdown (server.go): ends when the gRPC server has stopped.
 package grpcsvc

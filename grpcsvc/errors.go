@@ -30,7 +30,24 @@ var statusByCode = map[core.Code]error{
 	core.CodeUnknownFate:    rpctypes.ErrGRPCTimeout,
 	core.CodeNoLeader:       rpctypes.ErrGRPCNoLeader,
 	core.CodeOverloaded:     rpctypes.ErrGRPCRequestTooManyRequests,
+
+	core.CodeMemberExists:     rpctypes.ErrGRPCMemberExist,
+	core.CodePeerURLExists:    rpctypes.ErrGRPCPeerURLExist,
+	core.CodeMemberNotFound:   rpctypes.ErrGRPCMemberNotFound,
+	core.CodeMemberRemoved:    rpctypes.ErrGRPCMemberNotFound,
+	core.CodeMemberNotLearner: rpctypes.ErrGRPCMemberNotLearner,
+	core.CodeTooManyLearners:  rpctypes.ErrGRPCTooManyLearners,
+	core.CodeLearnerNotReady:  rpctypes.ErrGRPCLearnerNotReady,
+	core.CodeLastVoter:        rpctypes.ErrGRPCMemberNotEnoughStarted,
+	core.CodeUnhealthy:        rpctypes.ErrGRPCUnhealthy,
+	core.CodeBadPeerURLs:      rpctypes.ErrGRPCMemberBadURLs,
+	core.CodeBadTransferee:    rpctypes.ErrGRPCBadLeaderTransferee,
+	core.CodeTransferFailed:   errTransferFailed,
+	core.CodeCorrupt:          rpctypes.ErrGRPCCorrupt,
 }
+
+// errTransferFailed has etcd's words for a leader that was not moved in time, and the code that those come with.
+var errTransferFailed = status.Error(codes.Unknown, "etcdserver: request timed out, leader transfer took too long")
 
 // statusOf turns any error into what goes over the wire.
 func statusOf(err error) error {
@@ -54,4 +71,12 @@ func statusOf(err error) error {
 		return status.FromContextError(context.DeadlineExceeded).Err()
 	}
 	return status.Error(codes.Unknown, "etcdserver: "+err.Error())
+}
+
+// statusIn is statusOf for an error of something that waited with a context, where the context may say better why.
+func statusIn(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return statusOf(context.Cause(ctx))
+	}
+	return statusOf(err)
 }

@@ -31,10 +31,46 @@ type node struct {
 
 func startNode(t testing.TB, opts Options) *node {
 	t.Helper()
-	store, err := core.Open(core.Config{Dir: t.TempDir(), Name: "test"})
+	store, err := core.Open(core.Config{
+		Dir: t.TempDir(), Name: "test", PeerURLs: []string{"http://127.0.0.1:2380"},
+		Published: core.Member{ClientURLs: []string{"http://127.0.0.1:2379"}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return serveNode(t, store, opts)
+}
+
+// awaitMembers waits until so many members have published who they are, which they do once they are ready.
+func (n *node) awaitMembers(started int) {
+	n.t.Helper()
+	for {
+		count := 0
+		for _, m := range n.store.Members() {
+			if len(m.ClientURLs) > 0 {
+				count++
+			}
+		}
+		if count == started {
+			return
+		}
+		select {
+		case <-time.After(5 * time.Millisecond): // nothing announces it
+		case <-n.ctx.Done():
+			n.t.Fatalf("%d members have started, not %d", count, started)
+		}
+	}
+}
+
+// serveNode puts a server before a store.
+func serveNode(t testing.TB, store *core.Store, opts Options) *node {
+	t.Helper()
+	var err error
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	n := &node{t: t, ctx: ctx, store: store, server: New(store, opts)}
 	listener := bufconn.Listen(1 << 20)
@@ -58,9 +94,6 @@ func startNode(t testing.TB, opts Options) *node {
 		}
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
-		}
-		if err := store.Close(); err != nil {
-			t.Errorf("close: %v", err)
 		}
 	})
 	return n

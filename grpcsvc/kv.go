@@ -2,6 +2,7 @@ package grpcsvc
 
 import (
 	"context"
+	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -22,17 +23,9 @@ type kvService struct {
 
 // do runs a command through the log, and gives the result only if the command took effect.
 func (s *Server) do(ctx context.Context, txn *corepb.Txn) (*core.TxnResult, error) {
-	limit := s.limits.shared()
-	pending := s.store.Submit(ctx, txn)
-	select {
-	case <-pending.Done():
-	case <-ctx.Done():
-	case <-limit.Done():
-		ctx = limit
-	}
-	results, err := pending.Wait(ctx)
+	results, err := s.store.Submit(ctx, txn).Wait(ctx)
 	if err != nil {
-		return nil, statusIn(ctx, err)
+		return nil, statusOf(err)
 	}
 	if err := results[0].Err; err != nil {
 		return nil, statusOf(err)
@@ -40,22 +33,18 @@ func (s *Server) do(ctx context.Context, txn *corepb.Txn) (*core.TxnResult, erro
 	return results[0], nil
 }
 
-// view gives the state to read from: the latest of the cluster, or what this node has.
+// view gives the state to read from: the latest of the cluster, or what this node has. A read that found no leader in time
+// is answered as etcd answers it; a write that found none was not carried out, which its answer says.
 func (s *Server) view(ctx context.Context, serializable bool) (*core.View, error) {
+	level := core.Linearizable
 	if serializable {
-		if err := s.requireLeader(ctx); err != nil {
-			return nil, err
-		}
-		view, err := s.store.View(ctx, core.Local)
-		return view, statusOf(err)
+		level = core.Local
 	}
-	wait := &limited{Context: ctx, timeout: s.opts.RequestTimeout}
-	defer wait.release()
-	view, err := s.store.View(wait, core.Linearizable)
-	if err != nil {
-		return nil, statusIn(wait, err)
+	view, err := s.store.View(ctx, level)
+	if errors.Is(err, core.ErrNoLeader) {
+		return nil, rpctypes.ErrGRPCTimeout
 	}
-	return view, nil
+	return view, statusOf(err)
 }
 
 // read runs a command that only reads on a view.

@@ -8,7 +8,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
-	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/core/corepb"
 )
 
@@ -64,49 +63,64 @@ func (s *leaseService) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest
 	return &pb.LeaseRevokeResponse{Header: s.header(result.Revision)}, nil
 }
 
-// LeaseKeepAlive renews leases, one answer for each request, in order.
+// LeaseKeepAlive renews leases, one answer for each request, in order. Requests that have gathered are renewed together:
+// on a member that does not lead each renewal is a question to the leader.
 func (s *leaseService) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error {
 	ctx := stream.Context()
 	requests := receive(s.Server, stream)
 	for {
 		select {
 		case r := <-requests:
-			if r.err == io.EOF {
+			ids, end := gatherLeases(r, requests)
+			if err := s.keepAlive(ctx, ids, stream); err != nil {
+				return err
+			}
+			if end == io.EOF {
 				return nil
 			}
-			if r.err != nil {
-				return r.err
-			}
-			answer, err := s.keepAlive(ctx, r.request.ID)
-			if err != nil {
-				return err
-			}
-			if err := stream.Send(answer); err != nil {
-				return err
+			if end != nil {
+				return end
 			}
 		case <-s.lifetime.Done():
 			return rpctypes.ErrGRPCStopped
 		case <-ctx.Done():
-			return statusOf(ctx.Err())
+			return statusOf(context.Cause(ctx))
 		}
 	}
 }
 
-// keepAlive renews one lease. One that is unknown is answered with a TTL of 0, not with an error.
-func (s *leaseService) keepAlive(ctx context.Context, id int64) (*pb.LeaseKeepAliveResponse, error) {
-	// The header comes first: a revision at which the lease has ended must not stand beside a renewal.
-	answer := &pb.LeaseKeepAliveResponse{Header: s.header(s.store.Revision()), ID: id}
-	wait := &limited{Context: ctx, timeout: s.opts.RequestTimeout}
-	defer wait.release()
-	millis, err := s.store.KeepAlive(wait, id)
-	if errors.Is(err, core.ErrLeaseNotFound) {
-		return answer, nil
+// gatherLeases takes the requests that are there already, and how they end if they do.
+func gatherLeases(r received[pb.LeaseKeepAliveRequest], requests <-chan received[pb.LeaseKeepAliveRequest]) (ids []int64, end error) {
+	for {
+		if r.err != nil {
+			return ids, r.err
+		}
+		ids = append(ids, r.request.ID)
+		if len(ids) == receivedMax {
+			return ids, nil
+		}
+		select {
+		case r = <-requests:
+		default:
+			return ids, nil
+		}
 	}
+}
+
+// keepAlive renews leases and answers for each. One that is unknown is answered with a TTL of 0, not with an error.
+func (s *leaseService) keepAlive(ctx context.Context, ids []int64, stream pb.Lease_LeaseKeepAliveServer) error {
+	// The header comes first: a revision at which a lease has ended must not stand beside its renewal.
+	header := s.header(s.store.Revision())
+	ttls, err := s.store.KeepAliveAll(ctx, ids)
 	if err != nil {
-		return nil, statusIn(wait, err)
+		return statusIn(ctx, err)
 	}
-	answer.TTL = wholeSeconds(millis)
-	return answer, nil
+	for i, id := range ids {
+		if err := stream.Send(&pb.LeaseKeepAliveResponse{Header: header, ID: id, TTL: wholeSeconds(ttls[i])}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // LeaseTimeToLive tells what is left of a lease. One that is unknown has a TTL of -1.
@@ -118,8 +132,14 @@ func (s *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiv
 	defer view.Close()
 	answer := &pb.LeaseTimeToLiveResponse{Header: s.header(view.Revision()), ID: r.ID, TTL: -1}
 	lease, granted := view.Lease(r.ID)
-	remaining, living := s.store.LeaseRemaining(r.ID)
-	if granted && living {
+	if !granted {
+		return answer, statusOf(view.Err())
+	}
+	remaining, living, err := s.store.LeaseRemaining(ctx, r.ID)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	if living {
 		answer.TTL = max(remaining, 0) / 1000
 		answer.GrantedTTL = wholeSeconds(lease.TTLMillis)
 		if r.Keys {
@@ -136,7 +156,10 @@ func (s *leaseService) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest
 		return nil, err
 	}
 	defer view.Close()
-	leases := s.store.Leases()
+	leases, err := s.store.Leases(ctx)
+	if err != nil {
+		return nil, statusOf(err)
+	}
 	answer := &pb.LeaseLeasesResponse{Header: s.header(view.Revision())}
 	backing := make([]pb.LeaseStatus, len(leases))
 	answer.Leases = make([]*pb.LeaseStatus, len(leases))

@@ -5,8 +5,11 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/triglot/triglot/core"
+	"github.com/triglot/triglot/core/corepb"
 )
 
 // The release of etcd whose API and behaviour this package offers. Clients choose what they use by it.
@@ -15,37 +18,124 @@ const (
 	storageVersion = "3.7.0"
 )
 
-// maintenanceService is etcdserverpb.Maintenance as far as one node has it; the rest answers Unimplemented.
+// versionHeader is the metadata in which an answer to Status names Triglot's own version, for which etcd has no field.
+const versionHeader = "triglot-version"
+
+// maintenanceService is etcdserverpb.Maintenance. Defragment and Downgrade answer Unimplemented: the engine reclaims space
+// by itself, and there is no other storage format.
 type maintenanceService struct {
 	pb.UnimplementedMaintenanceServer
 	*Server
 }
 
 // Status describes this member. It is answered without a leader.
-func (s *maintenanceService) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
-	status := s.store.Status()
+func (s *maintenanceService) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
+	own := s.store.Status()
 	answer := &pb.StatusResponse{
-		Header:           s.header(status.Revision),
+		Header:           s.header(own.Revision),
 		Version:          apiVersion,
 		StorageVersion:   storageVersion,
-		DbSize:           status.DiskBytes,
-		DbSizeInUse:      status.LiveBytes,
-		Leader:           status.Leader,
-		RaftIndex:        status.RaftIndex,
-		RaftTerm:         status.Term,
-		RaftAppliedIndex: status.AppliedIndex,
+		DbSize:           own.DiskBytes,
+		DbSizeInUse:      own.LiveBytes,
+		Leader:           own.Leader,
+		RaftIndex:        own.RaftIndex,
+		RaftTerm:         own.Term,
+		RaftAppliedIndex: own.AppliedIndex,
+		IsLearner:        own.Role == core.RoleLearner,
 		DowngradeInfo:    &pb.DowngradeInfo{},
 	}
-	if status.Leader == 0 {
+	if own.Leader == 0 {
 		answer.Errors = append(answer.Errors, rpctypes.ErrNoLeader.Error())
+	}
+	for _, alarm := range s.store.Alarms() {
+		answer.Errors = append(answer.Errors, alarmMember(alarm).String())
+	}
+	if s.opts.Version != "" {
+		// Fails only where there is no call, as in a test.
+		_ = grpc.SetHeader(ctx, metadata.Pairs(versionHeader, s.opts.Version))
 	}
 	return answer, nil
 }
 
-// Alarm tells the alarms that are raised, of which this version knows none. etcdctl's "endpoint health" asks for them.
-func (s *maintenanceService) Alarm(_ context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
-	if r.Action == pb.AlarmRequest_ACTIVATE {
-		return nil, status.Error(codes.Unimplemented, "etcdserver: alarms cannot be raised by clients")
+// alarmMember words an alarm; core numbers the kinds as etcd does.
+func alarmMember(a core.Alarm) *pb.AlarmMember {
+	return &pb.AlarmMember{MemberID: a.Member, Alarm: pb.AlarmType(a.Kind)}
+}
+
+// Alarm tells the alarms, as this member knows them, raises one or clears one. As in etcd, kind NONE asks for all of them,
+// and neither raises nor clears anything: "etcdctl alarm disarm" clears them one by one.
+func (s *maintenanceService) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	answer := &pb.AlarmResponse{}
+	kind := corepb.Alarm_Kind(r.Alarm)
+	asked := &pb.AlarmMember{MemberID: r.MemberID, Alarm: r.Alarm}
+	switch {
+	case r.Action == pb.AlarmRequest_GET:
+		for _, alarm := range s.store.Alarms() {
+			if kind == corepb.Alarm_NONE || kind == alarm.Kind {
+				answer.Alarms = append(answer.Alarms, alarmMember(alarm))
+			}
+		}
+	case kind == corepb.Alarm_NONE:
+	case r.Action == pb.AlarmRequest_ACTIVATE:
+		if err := s.store.RaiseAlarm(ctx, kind, r.MemberID); err != nil {
+			return nil, statusOf(err)
+		}
+		answer.Alarms = append(answer.Alarms, asked)
+	case r.Action == pb.AlarmRequest_DEACTIVATE:
+		raised := s.isRaised(kind, r.MemberID)
+		if err := s.store.ClearAlarm(ctx, kind, r.MemberID); err != nil {
+			return nil, statusOf(err)
+		}
+		if raised {
+			answer.Alarms = append(answer.Alarms, asked)
+		}
 	}
-	return &pb.AlarmResponse{Header: s.header(s.store.Revision())}, nil
+	answer.Header = s.header(s.store.Revision())
+	return answer, nil
+}
+
+func (s *maintenanceService) isRaised(kind corepb.Alarm_Kind, member uint64) bool {
+	for _, alarm := range s.store.Alarms() {
+		if alarm.Kind == kind && alarm.Member == member {
+			return true
+		}
+	}
+	return false
+}
+
+// MoveLeader makes another voter the leader. As in etcd only the leader takes this request, whose clients look for it, and
+// the answer has no header.
+func (s *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
+	switch {
+	case !s.store.IsLeader():
+		return nil, rpctypes.ErrGRPCNotLeader
+	case r.TargetID == 0:
+		return nil, rpctypes.ErrGRPCBadLeaderTransferee
+	case r.TargetID == s.memberID:
+		return &pb.MoveLeaderResponse{}, nil
+	}
+	if err := s.store.MoveLeader(ctx, r.TargetID); err != nil {
+		return nil, statusOf(err)
+	}
+	return &pb.MoveLeaderResponse{}, nil
+}
+
+// Hash hashes the keyspace at its newest revision. etcd hashes its file, which differs between members that agree.
+func (s *maintenanceService) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.HashResponse, error) {
+	sum, _, revision, err := s.store.HashAt(ctx, 0)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &pb.HashResponse{Header: s.header(revision), Hash: sum}, nil
+}
+
+// HashKV hashes the keyspace at a revision, 0 for the newest. Members that have compacted the same answer the same.
+func (s *maintenanceService) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	sum, compacted, revision, err := s.store.HashAt(ctx, r.Revision)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &pb.HashKVResponse{
+		Header: s.header(s.store.Revision()), Hash: sum, CompactRevision: compacted, HashRevision: revision,
+	}, nil
 }

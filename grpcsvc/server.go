@@ -24,7 +24,7 @@ const (
 	messageOverheadBytes    = 512 * 1024 // what gRPC accepts beyond maxRequestBytes, so that the refusal is worded by us
 	maxTxnOpsDefault        = 128
 	progressIntervalDefault = 10 * time.Minute
-	requestTimeoutDefault   = 7 * time.Second
+	leaderPatienceDefault   = 3 * time.Second
 
 	streamWorkers = 128
 
@@ -33,16 +33,17 @@ const (
 	serverPingTimeout = 20 * time.Second
 )
 
-// Options says how the API presents itself and what it accepts. Zero values mean etcd's defaults.
+// Options says what the API accepts. Zero values mean etcd's defaults.
 type Options struct {
-	Name       string   // of this member
-	PeerURLs   []string // of this member, as MemberList shows them
-	ClientURLs []string
-
 	MaxRequestBytes  int           // size of a marshalled request; 1.5 MiB
 	MaxTxnOps        int           // compares or operations in one branch of a Txn, nested ones included; 128
 	ProgressInterval time.Duration // between a quiet watcher's progress notifications; 10 min
-	RequestTimeout   time.Duration // after which a waiting request is answered "request timed out"; 7 s
+	// LeaderPatience is for how long the leader may be missing before the streams of clients that want one are ended, and
+	// health checks fail; 3 s. etcd takes three election timeouts.
+	LeaderPatience time.Duration
+
+	Version       string              // Triglot's own, told by Status in metadata; empty = not told
+	ServerOptions []grpc.ServerOption // beside our own, such as interceptors that count
 
 	Logger *slog.Logger
 }
@@ -57,8 +58,8 @@ func (o Options) withDefaults() Options {
 	if o.ProgressInterval <= 0 {
 		o.ProgressInterval = progressIntervalDefault
 	}
-	if o.RequestTimeout <= 0 {
-		o.RequestTimeout = requestTimeoutDefault
+	if o.LeaderPatience <= 0 {
+		o.LeaderPatience = leaderPatienceDefault
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -72,16 +73,15 @@ type Server struct {
 	opts  Options
 
 	clusterID, memberID uint64
-	limits              limits
 
-	grpc      *grpc.Server
-	health    *health.Server
-	lifetime  context.Context // ends when Shutdown begins, and the streams with it
-	end       context.CancelFunc
-	receivers sync.WaitGroup
+	grpc     *grpc.Server
+	health   *health.Server
+	lifetime context.Context // ends when Shutdown begins, and the streams with it
+	end      context.CancelFunc
+	owned    sync.WaitGroup // receivers, and what follows leader and alarms
 }
 
-// New makes a server. It owns no socket until Serve.
+// New makes a server. It owns no socket until Serve, and must be given to Shutdown in the end.
 func New(store *core.Store, opts Options) *Server {
 	opts = opts.withDefaults()
 	status := store.Status()
@@ -90,12 +90,12 @@ func New(store *core.Store, opts Options) *Server {
 		opts:      opts,
 		clusterID: status.ClusterID,
 		memberID:  status.MemberID,
-		limits:    limits{timeout: opts.RequestTimeout},
 		health:    health.NewServer(),
 	}
 	s.lifetime, s.end = context.WithCancel(context.Background())
-	s.grpc = grpc.NewServer(
-		grpc.MaxRecvMsgSize(opts.MaxRequestBytes+messageOverheadBytes),
+	leader := newLeadership(store, opts.LeaderPatience)
+	s.grpc = grpc.NewServer(append([]grpc.ServerOption{
+		grpc.MaxRecvMsgSize(opts.MaxRequestBytes + messageOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(math.MaxUint32),
 		grpc.WaitForHandlers(true), // the store may be closed when Shutdown has returned
@@ -104,13 +104,17 @@ func New(store *core.Store, opts Options) *Server {
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPingMin}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: serverPing, Timeout: serverPingTimeout}),
-	)
+		grpc.ChainUnaryInterceptor(leader.unary),
+		grpc.ChainStreamInterceptor(leader.stream),
+	}, opts.ServerOptions...)...)
 	pb.RegisterKVServer(s.grpc, &kvService{Server: s})
 	pb.RegisterWatchServer(s.grpc, &watchService{Server: s})
 	pb.RegisterLeaseServer(s.grpc, &leaseService{Server: s})
 	pb.RegisterClusterServer(s.grpc, &clusterService{Server: s})
 	pb.RegisterMaintenanceServer(s.grpc, &maintenanceService{Server: s})
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthService{Server: s.health, lifetime: s.lifetime})
+	s.owned.Go(func() { leader.run(s.lifetime.Done()) })
+	s.owned.Go(func() { s.followHealth(leader) })
 	return s
 }
 
@@ -132,7 +136,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	stopped := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()
-		s.receivers.Wait()
+		s.owned.Wait()
 		close(stopped)
 	}()
 	select {

@@ -17,9 +17,8 @@ import (
 )
 
 func TestStatusAndMembersDescribeTheNode(t *testing.T) {
-	n := startNode(t, Options{
-		Name: "one", PeerURLs: []string{"http://127.0.0.1:2380"}, ClientURLs: []string{"http://127.0.0.1:2379"},
-	})
+	n := startNode(t, Options{})
+	n.awaitMembers(1)
 	n.put("a", "1")
 	maintenance := pb.NewMaintenanceClient(n.conn)
 	status := must(maintenance.Status(n.ctx, &pb.StatusRequest{}))(t)
@@ -38,7 +37,7 @@ func TestStatusAndMembersDescribeTheNode(t *testing.T) {
 		members := must(pb.NewClusterClient(n.conn).MemberList(n.ctx, &pb.MemberListRequest{Linearizable: linearizable}))(t)
 		header := n.server.header(0)
 		wantEqual(t, "members", members, &pb.MemberListResponse{Header: header, Members: []*pb.Member{{
-			ID: own.MemberID, Name: "one", PeerURLs: []string{"http://127.0.0.1:2380"}, ClientURLs: []string{"http://127.0.0.1:2379"},
+			ID: own.MemberID, Name: "test", PeerURLs: []string{"http://127.0.0.1:2380"}, ClientURLs: []string{"http://127.0.0.1:2379"},
 		}}})
 	}
 }
@@ -89,6 +88,9 @@ func TestErrorsHaveEtcdsCodesAndWords(t *testing.T) {
 		{core.ErrStopped, rpctypes.ErrGRPCStopped},
 		{core.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 		{core.ErrOverloaded, rpctypes.ErrGRPCRequestTooManyRequests},
+		{&core.Error{Code: core.CodeCorrupt}, rpctypes.ErrGRPCCorrupt},
+		{&core.Error{Code: core.CodeLastVoter}, rpctypes.ErrGRPCMemberNotEnoughStarted},
+		{&core.Error{Code: core.CodeTransferFailed}, errTransferFailed},
 		{rpctypes.ErrGRPCEmptyKey, rpctypes.ErrGRPCEmptyKey},
 	} {
 		wantStatus(t, "error", statusOf(c.err), c.want)
@@ -96,7 +98,7 @@ func TestErrorsHaveEtcdsCodesAndWords(t *testing.T) {
 	wantCode(t, "canceled", statusOf(context.Canceled), codes.Canceled)
 	wantCode(t, "deadline", statusOf(context.DeadlineExceeded), codes.DeadlineExceeded)
 	wantCode(t, "anything", statusOf(errors.New("x")), codes.Unknown)
-	ctx, cancel := context.WithTimeoutCause(context.Background(), 0, rpctypes.ErrGRPCTimeout)
-	defer cancel()
-	wantStatus(t, "our own time limit", statusIn(ctx, context.DeadlineExceeded), rpctypes.ErrGRPCTimeout)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(rpctypes.ErrGRPCNoLeader)
+	wantStatus(t, "the reason for an end", statusIn(ctx, core.ErrUnknownFate), rpctypes.ErrGRPCNoLeader)
 }

@@ -65,9 +65,6 @@ type watchStream struct {
 // Watch serves one stream of watches.
 func (s *watchService) Watch(stream pb.Watch_WatchServer) error {
 	ctx := stream.Context()
-	if err := s.requireLeader(ctx); err != nil {
-		return err
-	}
 	w := &watchStream{
 		Server: s.Server, stream: stream, feed: s.store.Hub().NewFeed(), watchers: make(map[int64]*watcher),
 	}
@@ -125,7 +122,7 @@ func (w *watchStream) run(ctx context.Context) error {
 		case <-w.feed.Done():
 			err = rpctypes.ErrGRPCStopped
 		case <-ctx.Done():
-			err = ctx.Err()
+			err = context.Cause(ctx)
 		}
 		if err != nil {
 			return err

@@ -58,8 +58,10 @@ func cString(word []byte) []byte {
 
 // errorText puts an error of core into Redis' words.
 //
-// A command that was not accepted is answered with TRYAGAIN, which client libraries may retry by themselves. One whose
-// fate is unknown must not be: it is a plain error that says so.
+// A command that was not accepted is answered with CLUSTERDOWN when nobody can order commands, and with TRYAGAIN when that
+// passes sooner. Client libraries know both, as errors that say that nothing was executed, and some repeat the command by
+// themselves. One whose fate is unknown must not be repeated: it is a plain error that says so. MISCONF is how Redis
+// refuses when an operator has to look.
 func errorText(err error) string {
 	var e *core.Error
 	if !errors.As(err, &e) {
@@ -95,9 +97,11 @@ func errorText(err error) string {
 	case core.CodeStopped:
 		return "TRYAGAIN the server is shutting down; the command was not executed"
 	case core.CodeNoLeader:
-		return "TRYAGAIN the cluster has no leader; the command was not executed"
+		return "CLUSTERDOWN the cluster has no leader; the command was not executed"
 	case core.CodeOverloaded:
 		return "TRYAGAIN too many commands are waiting; the command was not executed"
+	case core.CodeCorrupt:
+		return "MISCONF replicas of the cluster differ: the CORRUPT alarm is raised; the command was not executed"
 	case core.CodeUnknownFate:
 		return "ERR outcome unknown: the command may or may not take effect"
 	}

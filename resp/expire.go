@@ -117,7 +117,11 @@ func planTTL(unit int64, absolute bool) func(*request) plan {
 			w.int(-2)
 			return
 		}
-		millis, limited := w.remaining(r)
+		millis, limited, err := w.remaining(r)
+		if err != nil {
+			w.fail(err)
+			return
+		}
 		if !limited {
 			w.int(-1)
 			return

@@ -34,6 +34,9 @@ type Options struct {
 	NotifyKeyspaceEvents string
 	// LocalReads answers reads from this node's state, without asking whether it is the latest.
 	LocalReads bool
+	// AlwaysMaster makes INFO and ROLE say master on every node, for clients that refuse to write to what calls itself a
+	// replica, although every node takes writes.
+	AlwaysMaster bool
 	// Version is the server's own version, for INFO.
 	Version string
 	// Logger takes what operators should know. Default slog.Default().

@@ -109,19 +109,24 @@ func (w *writer) text(s string) {
 }
 
 // remaining is how long a key has to live: until its deadline or, when attached to a lease, until that ends unless it
-// is kept alive; whichever comes first. limited is false when nothing ends it.
-func (w *writer) remaining(r *core.Result) (millis int64, limited bool) {
+// is kept alive; whichever comes first. limited is false when nothing ends it. The leader knows when leases end: without
+// one the error is ErrNoLeader.
+func (w *writer) remaining(r *core.Result) (millis int64, limited bool, err error) {
 	record := r.Record
 	millis = math.MaxInt64
 	if record.DeadlineMillis != 0 {
 		millis, limited = record.DeadlineMillis-w.nowMillis(), true
 	}
 	if record.Lease != 0 {
-		if left, ok := w.srv.store.LeaseRemaining(record.Lease); ok {
+		left, ok, err := w.srv.store.LeaseRemaining(w.srv.ctx, record.Lease)
+		if err != nil {
+			return 0, false, err
+		}
+		if ok {
 			millis, limited = min(millis, left), true
 		}
 	}
-	return max(millis, 0), limited
+	return max(millis, 0), limited, nil
 }
 
 func (w *writer) nowMillis() int64 {

@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/triglot/triglot/core"
 )
 
 var serverCommands = []*command{
@@ -23,11 +25,6 @@ var serverCommands = []*command{
 			c.out.strings(fmt.Sprint(now.Unix()), fmt.Sprint(now.Nanosecond()/1000))
 		},
 	}, {
-		name: "wait", arity: 3, flags: flagNoscript | flagConnection, since: "3.0.0", group: "generic",
-		args:    "numreplicas timeout",
-		summary: "Waits for replicas. A write is on a quorum before it is answered, so there is nothing to wait for.",
-		run:     runWait,
-	}, {
 		name: "lolwut", arity: -1, flags: readsFast, since: "5.0.0", group: "server", args: "[VERSION version]",
 		summary: "Shows the version.",
 		run: func(c *conn, _ *request) {
@@ -36,23 +33,6 @@ var serverCommands = []*command{
 	}, {
 		name: "config", arity: -2, since: "2.0.0", group: "server", summary: "Is about settings.", subs: configSubs,
 	},
-}
-
-// runWait answers the number of replicas in Redis' sense: links that lag behind. There are none.
-func runWait(c *conn, q *request) {
-	if _, ok := parseInt(q.args[1]); !ok {
-		c.out.err(errNotInteger)
-		return
-	}
-	timeout, ok := parseInt(q.args[2])
-	switch {
-	case !ok:
-		c.out.err("ERR timeout is not an integer or out of range")
-	case timeout < 0:
-		c.out.err("ERR timeout is negative")
-	default:
-		c.out.int(0)
-	}
 }
 
 func newRunID() string {
@@ -173,15 +153,9 @@ func (s *Server) infoStats(line func(string, any)) {
 	line("tracking_total_items", s.tracked.count())
 }
 
-func (s *Server) infoReplication(line func(string, any)) {
-	line("role", "master")
-	line("connected_slaves", 0)
-	line("master_replid", s.runID)
-	line("master_repl_offset", s.store.Status().AppliedIndex)
-}
-
+// infoKeyspace counts what this node has: INFO is asked for when there is no quorum, above all.
 func (s *Server) infoKeyspace(line func(string, any)) {
-	view, err := s.store.View(s.ctx, s.readLevel())
+	view, err := s.store.View(s.ctx, core.Local)
 	if err != nil {
 		return
 	}
@@ -198,6 +172,9 @@ func (s *Server) infoTriglot(line func(string, any)) {
 	line("member_id", fmt.Sprintf("%x", status.MemberID))
 	line("cluster_id", fmt.Sprintf("%x", status.ClusterID))
 	line("leader_id", fmt.Sprintf("%x", status.Leader))
+	line("cluster_role", status.Role)
+	line("voters", status.Voters)
+	line("learners", status.Learners)
 	line("raft_term", status.Term)
 	line("raft_index", status.RaftIndex)
 	line("applied_index", status.AppliedIndex)

@@ -143,7 +143,7 @@ func runHello(c *conn, q *request) {
 	w.bulkString("mode")
 	w.bulkString("standalone")
 	w.bulkString("role")
-	w.bulkString("master")
+	w.bulkString("master") // every node takes writes; ROLE tells which one leads
 	w.bulkString("modules")
 	w.array(0)
 }

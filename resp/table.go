@@ -123,10 +123,11 @@ func (k keySpec) positions(args [][]byte) (at []int, ok bool) {
 
 // request is one call of a command.
 type request struct {
-	cmd  *command
-	args [][]byte // with the name first; parts of the connection's buffer, or copies within MULTI
-	db   uint32
-	opts *Options
+	cmd    *command
+	args   [][]byte // with the name first; parts of the connection's buffer, or copies within MULTI
+	db     uint32
+	opts   *Options
+	queued bool // by MULTI: nothing may be waited for
 }
 
 // plan is what a request asks of core, and how the results become a reply.
@@ -228,7 +229,7 @@ func init() {
 	commands, commandsByName = index(
 		stringCommands, counterCommands, keyCommands, expireCommands, scanCommands, objectCommands, hashCommands,
 		listCommands, blockingCommands, txnCommands, pubsubCommands, sessionCommands, clientCommands, serverCommands,
-		commandCommands,
+		replicationCommands, commandCommands,
 	)
 }
 

@@ -64,7 +64,7 @@ func (c *conn) enqueue(cmd *command, args [][]byte) {
 		all = append(all, a...)
 		copied[i] = all[len(all)-len(a) : len(all) : len(all)]
 	}
-	c.tx.calls = append(c.tx.calls, request{cmd: cmd, args: copied, opts: &c.srv.opts})
+	c.tx.calls = append(c.tx.calls, request{cmd: cmd, args: copied, opts: &c.srv.opts, queued: true})
 	c.public.queued.Store(int64(len(c.tx.calls)))
 	c.alone(func() { c.out.simple("QUEUED") })
 }

@@ -121,6 +121,7 @@ type client struct {
 	session  int64
 	timeout  time.Duration
 	password []byte
+	seen     int64   // the latest zxid
 	events   []event // in order, until taken
 }
 
@@ -174,6 +175,26 @@ func (s *testServer) connectAs(h hello) *client {
 // hello sends the connect request and reads the answer; session stays 0 when it is refused.
 func (c *client) hello(h hello) {
 	c.t.Helper()
+	c.sayHello(h)
+	c.readHello(c.receive(), h.old)
+}
+
+func (c *client) readHello(d *decoder, old bool) {
+	c.t.Helper()
+	d.int32()
+	c.timeout = time.Duration(d.int32()) * time.Millisecond
+	c.session = d.int64()
+	c.password = slices.Clone(d.bytes())
+	if !old && d.bool() {
+		c.t.Error("the server says that it is read-only")
+	}
+	if !d.ok() || len(d.rest) != 0 {
+		c.t.Fatal("the connect answer is malformed")
+	}
+}
+
+func (c *client) sayHello(h hello) {
+	c.t.Helper()
 	if h.timeout == 0 {
 		h.timeout = 10 * time.Second
 	}
@@ -187,17 +208,6 @@ func (c *client) hello(h hello) {
 			e.bool(false)
 		}
 	})
-	d := c.receive()
-	d.int32()
-	c.timeout = time.Duration(d.int32()) * time.Millisecond
-	c.session = d.int64()
-	c.password = slices.Clone(d.bytes())
-	if !h.old && d.bool() {
-		c.t.Error("the server says that it is read-only")
-	}
-	if !d.ok() || len(d.rest) != 0 {
-		c.t.Fatal("the connect answer is malformed")
-	}
 }
 
 func (c *client) packet(write func(*encoder)) {
@@ -265,6 +275,7 @@ func (c *client) next() reply {
 	if !d.ok() {
 		c.t.Fatal("an answer is malformed")
 	}
+	c.seen = max(c.seen, r.zxid)
 	if r.xid == eventXid {
 		number, state := d.int32(), d.int32()
 		if state != connectedState || r.zxid != -1 || r.failure != codeOK {

@@ -14,6 +14,7 @@ const (
 	codeOK                      code = 0
 	codeSystemError             code = -1
 	codeRuntimeInconsistency    code = -2 // in a failed multi: this item was not reached
+	codeDataInconsistency       code = -3
 	codeMarshallingError        code = -5
 	codeUnimplemented           code = -6
 	codeBadArguments            code = -8
@@ -26,6 +27,7 @@ const (
 	codeSessionExpired          code = -112
 	codeInvalidACL              code = -114
 	codeAuthFailed              code = -115
+	codeSessionMoved            code = -118
 	codeNoWatcher               code = -121
 	codeReconfigDisabled        code = -123
 )
@@ -53,6 +55,10 @@ func codeOf(err error) code {
 		return codeNoChildrenForEphemerals
 	case core.CodeSessionExpired, core.CodeLeaseNotFound:
 		return codeSessionExpired
+	case core.CodeSessionMoved:
+		return codeSessionMoved
+	case core.CodeCorrupt:
+		return codeDataInconsistency
 	case core.CodeBadArguments, core.CodeTooLarge:
 		return codeBadArguments
 	default:

@@ -24,14 +24,14 @@ type conn struct {
 	log     *slog.Logger
 	since   time.Time
 	session int64         // set by the handshake, and then constant
+	owner   uint64        // what the session's commands carry as its owner; as session
 	timeout time.Duration // of the session; before that, of the handshake
-	entered atomic.Bool   // session and timeout are set
+	entered atomic.Bool   // the handshake is done
 
 	ctx    context.Context // ends when the connection is to be cut
 	cancel context.CancelCauseFunc
 
-	// Reader's.
-	touched time.Time // when the session's lease was renewed last
+	renewal renewal // of the session, by what the reader reads
 
 	// Between reader and processor.
 	requests   chan *request // capacity InFlightMax: back-pressure, since the reader stops when it is full
@@ -70,13 +70,12 @@ func (c *conn) read() {
 	defer close(c.requests)
 	for {
 		packet, err := c.readPacket(c.server.opts.PacketBytesMax)
-		if err == nil {
-			err = c.touch(time.Now())
-		}
 		if err != nil {
 			c.readFailed(err)
 			return
 		}
+		now := time.Now()
+		c.server.renewer.touch(&c.renewal, now)
 		r, ok, broken := decodeRequest(packet)
 		if !ok {
 			c.log.Info("zookeeper connection closed: a packet has no request header", "bytes", len(packet))
@@ -85,7 +84,7 @@ func (c *conn) read() {
 		if broken {
 			r.op, r.refused = &brokenOpcode, codeMarshallingError
 		}
-		r.received = time.Now()
+		r.received = now
 		c.counters.received.Add(1)
 		c.server.stats.received.Add(1)
 		if !c.handOver(r) || r.op.last {
@@ -149,20 +148,6 @@ func (c *conn) awaitUntil(deadline time.Time) error {
 	return context.Cause(c.ctx)
 }
 
-// touch renews the session's lease. Renewals are in memory only and cheap, but not free: one in a 64th of the timeout is
-// enough.
-func (c *conn) touch(now time.Time) error {
-	if now.Sub(c.touched) < c.timeout/64 {
-		return nil
-	}
-	c.touched = now
-	_, err := c.store.KeepAlive(c.ctx, c.session)
-	if errors.Is(err, core.ErrLeaseNotFound) {
-		return errSessionOver
-	}
-	return nil
-}
-
 // readFailed says why the reader ends, where that is worth a line.
 func (c *conn) readFailed(err error) {
 	var long *packetLengthError
@@ -171,8 +156,6 @@ func (c *conn) readFailed(err error) {
 	case c.ctx.Err() != nil || errors.Is(err, io.EOF) || errors.Is(err, errStopping) || c.server.isStopping():
 	case errors.As(err, &long):
 		c.log.Warn("zookeeper connection closed: a packet is past --zk-max-packet-bytes", "err", err)
-	case errors.Is(err, errSessionOver):
-		c.cut(err)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		c.log.Info("zookeeper connection closed: the client was silent", "timeout", c.timeout)
 	default:
@@ -187,7 +170,8 @@ func (c *conn) failed(err error) {
 		err = context.Cause(c.ctx) // what else failed did so by it
 	}
 	switch {
-	case errors.Is(err, errTaken), errors.Is(err, errSessionOver), errors.Is(err, errStopping), errors.As(err, &socket):
+	case errors.Is(err, errTaken), errors.Is(err, errSessionOver), errors.Is(err, errUnconfirmed),
+		errors.Is(err, errStopping), errors.As(err, &socket):
 		c.log.Info("zookeeper connection closed", "err", err)
 	default:
 		c.log.Warn("zookeeper connection closed", "err", err)

@@ -6,9 +6,9 @@
 //
 //	        packets              requests in order             Txns
 //	socket ────────▶ reader ─────────────────────▶ processor ────────▶ core.Store.Submit
-//	                   │ keeps the session alive      │ │ ▲
+//	                   │ notes it                     │ │ ▲
 //	                   ▼                              │ │ └── results, views, watch events (core.Feed)
-//	            core.Store.KeepAlive                  │ ▼
+//	                renewer ──▶ core.Store.KeepAliveAll│ ▼
 //	socket ◀──────────────────────────────────────── answers, gathered and written when no more is ready
 //
 // Goroutines:
@@ -17,9 +17,11 @@
 //     written, and ends the connection.
 //   - Each connection has a reader, started by the processor after the handshake and awaited by it. It ends when the
 //     socket fails or is silent for too long, and stops reading while too much is unanswered (back-pressure).
+//   - The renewer has one for the server, started by New and ended by Shutdown: it renews the sessions of all connections
+//     that have sent something. Timers of its own cancel the contexts of connections that could not be renewed for too long.
 //   - Shutdown has one, for its own duration.
 //
-// The store's apply goroutine calls in when sessions end, which only cancels their connections' contexts.
+// The store's apply goroutine calls in when sessions end or move, which only cancels their connections' contexts.
 //
 // The order that ZooKeeper promises to a session is kept like this:
 //

@@ -43,7 +43,7 @@ func (c *conn) answerGroup() error {
 		failure := c.writeResult(r, result, &c.out.encoder)
 		c.out.end(start, r.xid, result.Revision, failure)
 		c.answered(r, result.Revision, failure)
-		if r.op.last || failure == codeSessionExpired {
+		if r.op.last || failure == codeSessionExpired || failure == codeSessionMoved {
 			c.ending = true
 			return nil
 		}

@@ -17,7 +17,7 @@ import (
 
 // Options tune a Server. A zero value means the default given with each field.
 type Options struct {
-	// ServerID is the high byte of the session ids made here, 1 to 127; 0 means 1.
+	// ServerID is the high byte of the session ids made here, 1 to 127; 0 means one that is derived from the member's id.
 	ServerID byte
 	// SessionTimeoutMin and SessionTimeoutMax bound the timeout that a client may ask for; 4 s and 40 s.
 	SessionTimeoutMin, SessionTimeoutMax time.Duration
@@ -46,8 +46,8 @@ type Options struct {
 // Setting is one line of the answer to conf.
 type Setting struct{ Name, Value string }
 
-func (o Options) withDefaults() Options {
-	setDefault(&o.ServerID, 1)
+func (o Options) withDefaults(member uint64) Options {
+	setDefault(&o.ServerID, byte(member%127)+1)
 	setDefault(&o.SessionTimeoutMin, 4*time.Second)
 	setDefault(&o.SessionTimeoutMax, 40*time.Second)
 	setDefault(&o.HandshakeTimeout, 10*time.Second)
@@ -77,32 +77,48 @@ type Server struct {
 	log     *slog.Logger
 	stats   serverStats
 	started time.Time
+	renewer *renewer
 
 	stopping chan struct{}  // closed by Shutdown
 	running  sync.WaitGroup // connections
+	stop     func()         // ends the renewer and waits for it
 
 	mu        sync.Mutex // guards the fields below
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
-	sessions  map[int64]*conn // the connection that each session has here
+	sessions  map[int64]*conn  // the connection that each session has here
+	arriving  map[uint64]*conn // by owner: connections whose session is on its way to them
 	stopped   bool
 }
 
-// New makes a server. It serves nothing yet.
+// New makes a server. It serves nothing yet, and must be given to Shutdown in the end.
 func New(store *core.Store, opts Options) *Server {
 	s := &Server{
-		store: store, opts: opts.withDefaults(), started: time.Now(), stopping: make(chan struct{}),
-		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, sessions: map[int64]*conn{},
+		store: store, opts: opts.withDefaults(store.MemberID()), started: time.Now(), stopping: make(chan struct{}),
+		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{},
+		sessions: map[int64]*conn{}, arriving: map[uint64]*conn{},
 	}
 	s.log = s.opts.Logger
+	s.renewer = newRenewer(store, s.opts.SessionTimeoutMin/renewalsPerTimeout)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.renewer.run(ctx)
+	}()
+	s.stop = func() {
+		cancel()
+		<-ended
+	}
 	store.OnLeaseEnd(s.sessionsOver)
+	store.OnSessionMoved(s.sessionMoved)
 	return s
 }
 
-var (
-	errStopping = errors.New("the server is stopping")
-	errTaken    = errors.New("the session was taken over by another connection")
-)
+var errStopping = errors.New("the server is stopping")
+
+// renewalsPerTimeout says how often in the shortest timeout of a session the leader is asked for renewals.
+const renewalsPerTimeout = 16
 
 type packetLengthError struct {
 	length int32
@@ -195,6 +211,7 @@ func (c *conn) serve() {
 		c.linger()
 		return
 	}
+	defer c.server.renewer.forget(&c.renewal)
 	defer c.server.leave(c)
 	if err := c.connect(); err != nil {
 		c.log.Info("zookeeper connection closed", "err", err)
@@ -237,38 +254,6 @@ func (c *conn) linger() {
 	io.Copy(io.Discard, c.nc)
 }
 
-// enter notes which connection a session has. The one it had before is cut.
-func (s *Server) enter(c *conn) {
-	s.mu.Lock()
-	old := s.sessions[c.session]
-	s.sessions[c.session] = c
-	s.mu.Unlock()
-	if old != nil {
-		old.cut(errTaken)
-	}
-}
-
-// leave forgets a session's connection, unless it has another one by now.
-func (s *Server) leave(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sessions[c.session] == c {
-		delete(s.sessions, c.session)
-	}
-}
-
-// sessionsOver ends the connections of sessions that have ended: expired, or revoked through any protocol. It is called
-// by the store's apply goroutine and only tells the connections' processors.
-func (s *Server) sessionsOver(ids []int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, id := range ids {
-		if c := s.sessions[id]; c != nil {
-			c.cancel(errSessionOver)
-		}
-	}
-}
-
 func (s *Server) isStopping() bool {
 	select {
 	case <-s.stopping:
@@ -298,6 +283,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.running.Wait()
 		close(ended)
 	}()
+	defer s.stop()
 	select {
 	case <-ended:
 		return nil

@@ -2,7 +2,6 @@ package zkcompat
 
 import (
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,7 +11,8 @@ import (
 	"github.com/triglot/triglot/core/corepb"
 )
 
-// A session is a lease with a password. It outlives its connections: whoever knows the password takes it over.
+// A session is a lease with a password. It outlives its connections: whoever knows the password takes it over, on any
+// node. Each connection draws an owner's number for it, by which the store tells its commands from those of others.
 
 const (
 	passwordBytes     = 16
@@ -58,6 +58,9 @@ func (c *conn) connect() error {
 	if !ok {
 		return fmt.Errorf("%w: the connect request is malformed", errRefused)
 	}
+	if !c.store.HasLeader() {
+		return fmt.Errorf("%w: %w", errRefused, core.ErrNoLeader)
+	}
 	view, err := c.store.View(c.ctx, core.Local)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errRefused, err)
@@ -67,11 +70,13 @@ func (c *conn) connect() error {
 	if r.seen > revision {
 		return fmt.Errorf("%w: the client has seen zxid %#x and this server is at %#x", errRefused, uint64(r.seen), revision)
 	}
+	timeout := min(max(r.timeout, c.server.opts.SessionTimeoutMin), c.server.opts.SessionTimeoutMax)
+	c.owner = newOwner()
 	password := r.password
 	if r.session == 0 {
-		password, err = c.openSession(r)
+		password, err = c.openSession(timeout)
 	} else {
-		err = c.resumeSession(r)
+		err = c.resumeSession(r, timeout)
 	}
 	if errors.Is(err, core.ErrSessionExpired) {
 		c.answerConnect(r, 0, make([]byte, passwordBytes))
@@ -79,7 +84,11 @@ func (c *conn) connect() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errRefused, err)
 	}
-	c.out.patient = c.timeout
+	c.timeout = timeout
+	c.renewal.session, c.renewal.limit, c.renewal.end = c.session, timeout/3, c.cancel
+	c.entered.Store(true)
+	c.log = c.log.With("session", fmt.Sprintf("%#x", c.session))
+	c.out.patient = timeout
 	c.answerConnect(r, c.session, password)
 	return c.out.err
 }
@@ -103,54 +112,49 @@ func (c *conn) answerConnect(r connectRequest, session int64, password []byte) {
 }
 
 // openSession makes a new session.
-func (c *conn) openSession(r connectRequest) (password []byte, err error) {
-	timeout := min(max(r.timeout, c.server.opts.SessionTimeoutMin), c.server.opts.SessionTimeoutMax)
+func (c *conn) openSession(timeout time.Duration) (password []byte, err error) {
 	password = make([]byte, passwordBytes)
 	rand.Read(password)
 	for range sessionIDTriesMax {
-		id := newSessionID(c.server.opts.ServerID)
-		grant := &corepb.LeaseGrant{Id: id, TtlMillis: timeout.Milliseconds(), Password: password}
-		result, err := c.store.Do(c.ctx, &corepb.Txn{
-			Then:         []*corepb.Op{{Op: &corepb.Op_LeaseGrant{LeaseGrant: grant}}},
-			AbortOnError: true,
-		})
-		switch {
-		case err != nil:
-			return nil, err
-		case errors.Is(result.Err, core.ErrLeaseExists):
+		c.session = newSessionID(c.server.opts.ServerID)
+		if !c.server.claim(c) {
 			continue
-		case result.Err != nil:
-			return nil, result.Err
 		}
-		return password, c.enter(id, timeout)
+		err = c.handshake(&corepb.Op{Op: &corepb.Op_LeaseGrant{LeaseGrant: &corepb.LeaseGrant{
+			Id: c.session, TtlMillis: timeout.Milliseconds(), Password: password, Owner: c.owner,
+		}}})
+		if !errors.Is(err, core.ErrLeaseExists) {
+			return password, err
+		}
+		c.server.leave(c)
 	}
 	return nil, core.ErrLeaseExists
 }
 
-// resumeSession takes a session over. Its timeout stays what it was.
-func (c *conn) resumeSession(r connectRequest) error {
-	view, err := c.store.View(c.ctx, core.Linearizable)
+// resumeSession takes a session over, with the timeout that was negotiated now. ErrSessionExpired when there is none, or
+// the password is wrong.
+func (c *conn) resumeSession(r connectRequest, timeout time.Duration) error {
+	c.session = r.session
+	c.server.arrive(c) // before the move, which is told as soon as it is applied
+	return c.handshake(&corepb.Op{Op: &corepb.Op_SessionResume{SessionResume: &corepb.SessionResume{
+		Id: r.session, TtlMillis: timeout.Milliseconds(), Password: r.password, Owner: c.owner,
+	}}})
+}
+
+// handshake carries out a command of the handshake.
+func (c *conn) handshake(op *corepb.Op) error {
+	result, err := c.store.Do(c.ctx, &corepb.Txn{Then: []*corepb.Op{op}, AbortOnError: true})
 	if err != nil {
 		return err
 	}
-	lease, ok := view.Lease(r.session)
-	view.Close()
-	if !ok || len(lease.Password) == 0 || subtle.ConstantTimeCompare(lease.Password, r.password) != 1 {
-		return core.ErrSessionExpired
-	}
-	return c.enter(r.session, time.Duration(lease.TTLMillis)*time.Millisecond)
+	return result.Err
 }
 
-// enter makes this connection the session's one.
-func (c *conn) enter(session int64, timeout time.Duration) error {
-	c.session, c.timeout = session, timeout
-	c.entered.Store(true)
-	c.log = c.log.With("session", fmt.Sprintf("%#x", session))
-	c.server.enter(c)
-	if err := c.touch(time.Now()); err != nil {
-		return core.ErrSessionExpired
-	}
-	return nil
+// newOwner draws the number by which a connection owns its session.
+func newOwner() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return max(1, binary.BigEndian.Uint64(b[:]))
 }
 
 // newSessionID draws an id: the server's number in the high byte, as ZooKeeper has it, and chance in the others.

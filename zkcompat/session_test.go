@@ -1,7 +1,9 @@
 package zkcompat
 
 import (
+	"context"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,8 +37,11 @@ func TestASessionIsTakenOverByItsPassword(t *testing.T) {
 	c := s.connect()
 	c.create("/e", "", modeEphemeral)
 	back := s.connectAs(hello{session: c.session, password: c.password, timeout: 30 * time.Second})
-	if back.session != c.session || back.timeout != c.timeout || !slices.Equal(back.password, c.password) {
+	if back.session != c.session || back.timeout != 30*time.Second || !slices.Equal(back.password, c.password) {
 		t.Errorf("session %#x, timeout %v, password %x", back.session, back.timeout, back.password)
+	}
+	if millis, err := s.store.KeepAlive(t.Context(), c.session); err != nil || millis != 30_000 {
+		t.Errorf("the session lives for %d ms: %v", millis, err)
 	}
 	c.wantClosed()
 	if _, stat := back.get("/e", false); stat.EphemeralOwner != back.session {
@@ -134,13 +139,13 @@ func TestASilentSessionExpiresWithItsNodesAndItsConnection(t *testing.T) {
 }
 
 func TestPingsKeepASessionAliveWithoutLogEntries(t *testing.T) {
-	s := startServer(t, Options{SessionTimeoutMin: 200 * time.Millisecond})
-	c := s.connectAs(hello{timeout: 200 * time.Millisecond})
+	s := startServer(t, Options{SessionTimeoutMin: time.Second})
+	c := s.connectAs(hello{timeout: time.Second})
 	c.create("/e", "", modeEphemeral)
 	before := s.store.Status().RaftIndex
-	ticker := time.NewTicker(40 * time.Millisecond)
+	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
-	for end := time.Now().Add(time.Second); time.Now().Before(end); <-ticker.C {
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); <-ticker.C {
 		wantEvents(t, c.take())
 	}
 	if after := s.store.Status().RaftIndex; after != before {
@@ -192,8 +197,111 @@ func TestSessionsOutliveARestartOfTheServer(t *testing.T) {
 	}
 	other.served.Wait()
 	back.wantClosed()
-	if _, ok := s.store.LeaseRemaining(c.session); !ok {
-		t.Error("the session ended with the server")
+	if _, ok, err := s.store.LeaseRemaining(t.Context(), c.session); !ok || err != nil {
+		t.Errorf("the session ended with the server: %v", err)
+	}
+}
+
+// A server over the same store is what another node is to this one: it learns of moves and ends as they are applied.
+func (s *testServer) another(opts Options) *testServer {
+	opts.Logger = s.log
+	other := &testServer{Server: New(s.store, opts), t: s.t}
+	other.addr = other.listen()
+	s.t.Cleanup(func() {
+		if err := other.Shutdown(context.Background()); err != nil {
+			s.t.Error(err)
+		}
+		other.served.Wait()
+	})
+	return other
+}
+
+func TestASessionThatMovesToAnotherNodeLosesItsOldConnection(t *testing.T) {
+	s := startServer(t, Options{})
+	other := s.another(Options{})
+	c := s.connect()
+	c.create("/e", "", modeEphemeral)
+	for range 3 { // there and back again
+		back := other.connectAs(hello{session: c.session, password: c.password})
+		c.wantClosed()
+		if !back.exists("/e", false) {
+			t.Fatal("the session's node went with its connection")
+		}
+		c, s, other = back, other, s
+	}
+	c.take()
+}
+
+// A connection may have a write on its way that its session's move overtakes.
+func TestAWriteOfTheOldConnectionIsRefusedAfterTheMove(t *testing.T) {
+	s := startServer(t, Options{})
+	c := s.connect()
+	s.mu.Lock()
+	delete(s.sessions, c.session) // the old connection is not told
+	s.mu.Unlock()
+	back := s.another(Options{}).connectAs(hello{session: c.session, password: c.password})
+	c.want(c.call(opCreate, createBody("/late", "", modePersistent)), codeSessionMoved)
+	c.wantClosed()
+	if back.exists("/late", false) {
+		t.Error("a write of the old connection took effect")
+	}
+}
+
+func TestTheOldConnectionCannotCloseTheSession(t *testing.T) {
+	s := startServer(t, Options{})
+	c := s.connect()
+	s.mu.Lock()
+	delete(s.sessions, c.session)
+	s.mu.Unlock()
+	back := s.another(Options{}).connectAs(hello{session: c.session, password: c.password})
+	c.want(c.call(opCloseSession, nil), codeSessionMoved)
+	c.wantClosed()
+	back.take()
+}
+
+// Of connections that resume one session at the same time, the one whose move comes last has it, and no other.
+func TestOneOfManyConnectionsHasTheSession(t *testing.T) {
+	s := startServer(t, Options{})
+	servers := []*testServer{s, s.another(Options{}), s.another(Options{})}
+	c := s.connect()
+	clients := make([]*client, 12)
+	var connecting sync.WaitGroup
+	for i := range clients {
+		clients[i] = dial(t, servers[i%len(servers)].addr)
+		clients[i].sayHello(hello{session: c.session, password: c.password})
+		connecting.Go(func() { clients[i].tryReceive() }) // an answer, or the end
+	}
+	connecting.Wait()
+	c.wantClosed()
+	view := must(s.store.View(t.Context(), core.Local))(t)
+	defer view.Close()
+	lease, _ := view.Lease(c.session)
+	open := 0
+	for i, server := range servers {
+		server.mu.Lock()
+		if held := server.sessions[c.session]; held != nil {
+			open++
+			if held.owner != lease.Owner {
+				t.Errorf("server %d has the session for %x, and its owner is %x", i, held.owner, lease.Owner)
+			}
+		}
+		if len(server.arriving) != 0 {
+			t.Errorf("server %d still waits for %d connections", i, len(server.arriving))
+		}
+		server.mu.Unlock()
+	}
+	if open != 1 {
+		t.Errorf("%d connections have the session", open)
+	}
+}
+
+func must[T any](value T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
 	}
 }
 

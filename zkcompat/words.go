@@ -22,24 +22,33 @@ import (
 // peerVersion is the ZooKeeper version whose behaviour clients may expect.
 const peerVersion = "3.9.5"
 
+// word is what answers a four-letter word.
+type word struct {
+	write func(*Server, io.Writer)
+	alone string // what is answered in its place while there is no leader; empty = the same
+}
+
+// notServing is what ZooKeeper's servers answer while they have no leader. Probes look for it.
+const notServing = "This ZooKeeper instance is not currently serving requests\n"
+
 // words by name.
-var words = map[string]func(*Server, io.Writer){
-	"conf": (*Server).writeConf,
-	"cons": (*Server).writeCons,
-	"dump": (*Server).writeDump,
-	"envi": (*Server).writeEnvi,
-	"isro": func(_ *Server, w io.Writer) { io.WriteString(w, "rw") },
-	"mntr": (*Server).writeMntr,
-	"ruok": func(_ *Server, w io.Writer) { io.WriteString(w, "imok") },
-	"srvr": (*Server).writeSrvr,
-	"stat": (*Server).writeStat,
-	"wchc": (*Server).writeWchc,
-	"wchp": (*Server).writeWchp,
-	"wchs": (*Server).writeWchs,
+var words = map[string]*word{
+	"conf": {(*Server).writeConf, notServing},
+	"cons": {(*Server).writeCons, notServing},
+	"dump": {(*Server).writeDump, notServing},
+	"envi": {(*Server).writeEnvi, ""},
+	"isro": {func(_ *Server, w io.Writer) { io.WriteString(w, "rw") }, "null"},
+	"mntr": {(*Server).writeMntr, notServing},
+	"ruok": {func(_ *Server, w io.Writer) { io.WriteString(w, "imok") }, ""},
+	"srvr": {(*Server).writeSrvr, notServing},
+	"stat": {(*Server).writeStat, notServing},
+	"wchc": {(*Server).writeWchc, notServing},
+	"wchp": {(*Server).writeWchp, notServing},
+	"wchs": {(*Server).writeWchs, notServing},
 }
 
 // readWord looks at the first bytes of a connection and returns what answers them if they are a word, nil otherwise.
-func (c *conn) readWord() (word func(*Server, io.Writer), err error) {
+func (c *conn) readWord() (*word, error) {
 	if err := c.awaitUntil(time.Now().Add(c.server.opts.HandshakeTimeout)); err != nil {
 		return nil, err
 	}
@@ -50,9 +59,13 @@ func (c *conn) readWord() (word func(*Server, io.Writer), err error) {
 	return words[string(head)], nil
 }
 
-func (c *conn) answerWord(word func(*Server, io.Writer)) {
+func (c *conn) answerWord(w *word) {
 	var text bytes.Buffer
-	word(c.server, &text)
+	if w.alone != "" && !c.store.HasLeader() {
+		text.WriteString(w.alone)
+	} else {
+		w.write(c.server, &text)
+	}
 	if c.nc.SetWriteDeadline(time.Now().Add(c.server.opts.HandshakeTimeout)) == nil {
 		c.nc.Write(text.Bytes())
 	}
@@ -72,18 +85,6 @@ func (s *Server) look() (status core.Status, nodes int64) {
 		view.Close()
 	}
 	return status, nodes
-}
-
-// mode names the part this node plays, in ZooKeeper's words.
-func mode(status core.Status) string {
-	switch status.Leader {
-	case 0:
-		return "looking"
-	case status.MemberID:
-		return "standalone"
-	default:
-		return "follower"
-	}
 }
 
 func (s *Server) connections() []*conn {
@@ -116,19 +117,22 @@ func (s *Server) writeCounts(w io.Writer) {
 	fmt.Fprintf(w, "Zxid: %#x\nMode: %s\nNode count: %d\n", status.Revision, mode(status), nodes)
 }
 
+// monitorLine is a line of mntr; its name there begins with zk_.
+type monitorLine struct {
+	name  string
+	value any
+}
+
 func (s *Server) writeMntr(w io.Writer) {
 	status, nodes := s.look()
 	least, average, most := s.stats.latency.millis()
 	m := s.Metrics()
 	sessions, ephemerals := 0, 0
-	s.eachSession(func(_ int64, _ time.Duration, keys [][]byte) {
+	s.eachSession(func(_ int64, keys [][]byte) {
 		sessions++
 		ephemerals += len(keys)
 	})
-	for _, line := range []struct {
-		name  string
-		value any
-	}{
+	for _, line := range append([]monitorLine{
 		{"version", s.versionLine()},
 		{"server_state", mode(status)},
 		{"ephemerals_count", ephemerals},
@@ -148,7 +152,7 @@ func (s *Server) writeMntr(w io.Writer) {
 		{"uptime", time.Since(s.started).Milliseconds()},
 		{"open_file_descriptor_count", openFiles()},
 		{"max_file_descriptor_count", maxFiles()},
-	} {
+	}, s.quorumLines(status)...) {
 		fmt.Fprintf(w, "zk_%s\t%v\n", line.name, line.value)
 	}
 	for _, op := range m.Ops {
@@ -181,6 +185,7 @@ func (s *Server) writeConf(w io.Writer) {
 	fmt.Fprintf(w, "minSessionTimeout=%d\nmaxSessionTimeout=%d\n",
 		s.opts.SessionTimeoutMin.Milliseconds(), s.opts.SessionTimeoutMax.Milliseconds())
 	fmt.Fprintf(w, "jute.maxbuffer=%d\nserverId=%d\n", s.opts.PacketBytesMax, s.opts.ServerID)
+	s.writeMembership(w)
 }
 
 func (s *Server) writeEnvi(w io.Writer) {
@@ -208,28 +213,40 @@ func (s *Server) writeCons(w io.Writer) {
 	io.WriteString(w, "\n")
 }
 
-// eachSession visits the sessions, soonest to end first, with the keys that are attached to them.
-func (s *Server) eachSession(visit func(id int64, left time.Duration, keys [][]byte)) {
+// eachSession visits the sessions that this node knows of, in order of their ids, with the keys that are attached to them.
+func (s *Server) eachSession(visit func(id int64, keys [][]byte)) {
 	view, err := s.store.View(context.Background(), core.Local)
 	if err != nil {
 		return
 	}
 	defer view.Close()
-	for _, lease := range s.store.Leases() {
-		if len(lease.Password) == 0 {
-			continue
+	for lease := range view.Leases() {
+		if lease.IsSession() {
+			visit(lease.ID, view.LeaseKeys(lease.ID))
 		}
-		left, _ := s.store.LeaseRemaining(lease.ID)
-		visit(lease.ID, time.Duration(left)*time.Millisecond, view.LeaseKeys(lease.ID))
 	}
 }
 
+// dumpWait is how long dump waits for the leader, which alone knows when sessions expire.
+const dumpWait = time.Second
+
 func (s *Server) writeDump(w io.Writer) {
+	ctx, cancel := context.WithTimeout(context.Background(), dumpWait)
+	defer cancel()
+	left := map[int64]int64{}
+	leases, _ := s.store.Leases(ctx) // without the leader the expiries are left out
+	for _, lease := range leases {
+		left[lease.ID] = lease.RemainingMillis
+	}
 	var ephemerals bytes.Buffer
 	owners := 0
 	io.WriteString(w, "SessionTracker dump:\n")
-	s.eachSession(func(id int64, left time.Duration, keys [][]byte) {
-		fmt.Fprintf(w, "%#x expires in %d ms\n", id, left.Milliseconds())
+	s.eachSession(func(id int64, keys [][]byte) {
+		fmt.Fprintf(w, "%#x", id)
+		if millis, ok := left[id]; ok {
+			fmt.Fprintf(w, " expires in %d ms", millis)
+		}
+		io.WriteString(w, "\n")
 		if len(keys) == 0 {
 			return
 		}

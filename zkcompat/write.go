@@ -54,7 +54,7 @@ func alwaysFails() *corepb.Op {
 
 // txn translates a request into the command that is proposed for it.
 func (c *conn) txn(r *request) *corepb.Txn {
-	txn := &corepb.Txn{AbortOnError: true, Session: c.session}
+	txn := &corepb.Txn{AbortOnError: true, Session: c.session, Owner: c.owner}
 	if r.op.code != opMulti {
 		txn.Then = []*corepb.Op{r.op.build(c, r)}
 		return txn
@@ -73,7 +73,7 @@ func (c *conn) txn(r *request) *corepb.Txn {
 // writeResult writes the answer to a request that went through the log and returns the code for its header.
 func (c *conn) writeResult(r *request, result *core.TxnResult, e *encoder) code {
 	if result.Err != nil && result.FailedOp < 0 {
-		return codeOf(result.Err) // the session is over
+		return codeOf(result.Err) // the session is over, or another connection's
 	}
 	if r.op.code == opMulti {
 		writeMulti(r, result, e)
