@@ -37,10 +37,11 @@ Unmodified clients of all three work on the same keys: what one writes, the othe
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())
 	})
-	root.AddGroup(&cobra.Group{ID: "run", Title: "Running it:"}, &cobra.Group{ID: "about", Title: "About it:"})
+	root.AddGroup(&cobra.Group{ID: "run", Title: "Running it:"}, &cobra.Group{ID: "operate", Title: "Operating a cluster:"},
+		&cobra.Group{ID: "about", Title: "About it:"})
 	root.SetHelpCommandGroupID("about")
 	root.SetCompletionCommandGroupID("about")
-	root.AddCommand(newServeCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newStatusCommand(), newMemberCommand(), newSnapshotCommand(), newVersionCommand())
 	return root
 }
 
@@ -56,7 +57,9 @@ Every setting can be given as a flag, as an environment variable (--listen-resp 
 file that --config names (listen-resp: 127.0.0.1:6379). A flag wins over a variable, a variable over the file.
 Sizes are bytes, or a number with KiB, MiB or GiB. An empty address turns a listener off.`,
 		Example: `  triglot serve
+  triglot serve --dev-cluster 3                   three members on this machine, to try things out
   triglot serve --data-dir /var/lib/triglot --listen-etcd 10.0.0.7:2379 --listen-zk ''
+  triglot serve --name a --listen-peer 10.0.0.1:2380 --initial-cluster a=10.0.0.1:2380,b=10.0.0.2:2380,c=10.0.0.3:2380
   TRIGLOT_HISTORY_AGE=24h triglot serve --config /etc/triglot.yaml`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -68,6 +71,9 @@ Sizes are bytes, or a number with KiB, MiB or GiB. An empty address turns a list
 			unknown, err := cfg.load(cmd.Flags(), os.Environ())
 			if err != nil {
 				return err
+			}
+			if cfg.DevCluster > 0 {
+				return serveDevCluster(&cfg, cmd.Flags(), cmd.ErrOrStderr())
 			}
 			return serve(&cfg, unknown, cmd.ErrOrStderr())
 		},

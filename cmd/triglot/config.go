@@ -22,6 +22,23 @@ type config struct {
 	DataDir string
 	File    string
 
+	InitialCluster      string
+	InitialClusterState string
+	ClusterToken        string
+	AdvertisePeer       string
+	AdvertiseEtcd       string
+	HeartbeatInterval   time.Duration
+	ElectionTimeout     time.Duration
+	RequestTimeout      time.Duration
+	SnapshotRate        int64
+	CatchUpBytes        int64
+	MaxLearners         int
+	HashCheckInterval   time.Duration
+	PeerCertFile        string
+	PeerKeyFile         string
+	PeerTrustedCAFile   string
+	DevCluster          int
+
 	ListenRESP    string
 	ListenEtcd    string
 	ListenZK      string
@@ -45,6 +62,7 @@ type config struct {
 	RESPMaxTracked   int
 	ZKLinearizable   bool
 	RESPLocalReads   bool
+	RESPAlwaysMaster bool
 	HistoryAge       time.Duration
 	HistoryBytes     int64
 	BlockCacheBytes  int64
@@ -60,9 +78,10 @@ type config struct {
 
 const (
 	groupMember    = "Member"
+	groupCluster   = "Cluster"
 	groupListeners = "Listeners (host:port; empty turns one off)"
 	groupLimits    = "Limits"
-	groupReads     = "Reads"
+	groupReads     = "Reads and roles"
 	groupHistory   = "History and watches"
 	groupStorage   = "Storage"
 	groupInsight   = "Insight"
@@ -75,11 +94,28 @@ func (c *config) settings() []setting {
 		{groupMember, "data-dir", text(&c.DataDir, "triglot-data"), "directory for everything that is kept; one process at a time"},
 		{groupMember, "config", text(&c.File, ""), "YAML file with settings, by the names of these flags"},
 
+		{groupCluster, "initial-cluster", members(&c.InitialCluster, ""), "first members of a new cluster, this one too: a=host:port,b=host:port (peer addresses); empty for a cluster of its own"},
+		{groupCluster, "initial-cluster-state", choice(&c.InitialClusterState, stateNew, stateNew, stateExisting), "existing: join a cluster that has been told of this member ('triglot member add' prints the flags)"},
+		{groupCluster, "initial-cluster-token", text(&c.ClusterToken, ""), "tells clusters apart that have the same addresses: the same on all first members; looked at again later if it is given"},
+		{groupCluster, "advertise-peer", places(&c.AdvertisePeer, ""), "where other members reach this one; empty: what --initial-cluster says, or else --listen-peer"},
+		{groupCluster, "advertise-etcd", places(&c.AdvertiseEtcd, ""), "where etcd clients are told to reach this member; empty: --listen-etcd, with a wildcard replaced by this machine's address"},
+		{groupCluster, "heartbeat-interval", duration(&c.HeartbeatInterval, 100*time.Millisecond, 10*time.Millisecond), "time between the leader's heartbeats: about the round trip between members, or more"},
+		{groupCluster, "election-timeout", duration(&c.ElectionTimeout, 800*time.Millisecond, 50*time.Millisecond), "a member that hears of no leader for one to two times as long asks for votes"},
+		{groupCluster, "request-timeout", duration(&c.RequestTimeout, 7*time.Second, 100*time.Millisecond), "requests that wait so long for a quorum fail"},
+		{groupCluster, "snapshot-rate", size(&c.SnapshotRate, 64<<20, 0), "bytes per second that a snapshot for another member is sent with; 0 for no bound"},
+		{groupCluster, "catch-up-bytes", size(&c.CatchUpBytes, 64<<20, 1<<20), "log held in memory for members that lag; those further behind get a snapshot"},
+		{groupCluster, "max-learners", number(&c.MaxLearners, 1, 1), "most members without a vote at a time"},
+		{groupCluster, "hash-check-interval", duration(&c.HashCheckInterval, time.Hour, 0), "how often the members' states are compared; 0 for never"},
+		{groupCluster, "peer-cert-file", text(&c.PeerCertFile, ""), "TLS between members, both ways: this member's certificate"},
+		{groupCluster, "peer-key-file", text(&c.PeerKeyFile, ""), "and its key"},
+		{groupCluster, "peer-trusted-ca-file", text(&c.PeerTrustedCAFile, ""), "and the authority that the others' certificates are from"},
+		{groupCluster, "dev-cluster", number(&c.DevCluster, 0, 0), "run so many members on this machine, to try things out; the ports of each are 100 above the one before"},
+
 		{groupListeners, "listen-resp", address(&c.ListenRESP, "127.0.0.1:6379"), "Redis clients"},
 		{groupListeners, "listen-etcd", address(&c.ListenEtcd, "127.0.0.1:2379"), "etcd clients"},
 		{groupListeners, "listen-zk", address(&c.ListenZK, "127.0.0.1:2181"), "ZooKeeper clients"},
 		{groupListeners, "listen", address(&c.Listen, "127.0.0.1:7379"), "clients of any of the three: the protocol is recognised by its first bytes"},
-		{groupListeners, "listen-peer", address(&c.ListenPeer, "127.0.0.1:2380"), "other members; part of this member's identity"},
+		{groupListeners, "listen-peer", address(&c.ListenPeer, "127.0.0.1:2380"), "other members of the cluster"},
 		{groupListeners, "listen-metrics", address(&c.ListenMetrics, "127.0.0.1:7380"), "HTTP: /metrics, /health, /livez, /readyz"},
 
 		{groupLimits, "max-request-bytes", size(&c.MaxRequestBytes, 1572864, 1<<10), "largest request, and so the largest value"},
@@ -98,6 +134,7 @@ func (c *config) settings() []setting {
 		{groupLimits, "zk-max-watches", number(&c.ZKMaxWatches, 100_000, 1), "most watches of one ZooKeeper connection"},
 
 		{groupReads, "resp-local-reads", toggle(&c.RESPLocalReads, false), "answer Redis reads from this member's state, without asking whether it is the newest"},
+		{groupReads, "resp-always-master", toggle(&c.RESPAlwaysMaster, false), "tell Redis clients that this member is a master, whoever leads: for clients that would not write to a replica"},
 		{groupReads, "zk-linearizable-reads", toggle(&c.ZKLinearizable, false), "make every ZooKeeper read see all acknowledged writes, as after a sync"},
 
 		{groupHistory, "history-age", duration(&c.HistoryAge, time.Hour, 0), "old revisions are kept this long; 0 for no bound by age"},
@@ -229,6 +266,12 @@ func (c *config) check() error {
 			printDuration(c.ZKMinSession), printDuration(c.ZKMaxSession))
 	case c.PProf && c.ListenMetrics == "":
 		return errors.New("--pprof needs --listen-metrics, which is turned off")
+	}
+	if err := c.checkCluster(); err != nil {
+		return err
+	}
+	if c.DevCluster > 0 {
+		return c.checkDevCluster()
 	}
 	taken := map[string]string{}
 	for _, l := range []struct{ flag, address string }{

@@ -73,7 +73,16 @@ func TestAFlagWinsOverAVariableOverTheFileOverTheDefault(t *testing.T) {
 func TestEverySettingWorksAsFlagVariableAndLineOfTheFile(t *testing.T) {
 	values := map[string]string{
 		"string": "other", "address": "10.0.0.1:99", "number": "1234", "size": "3MiB", "duration": "7s", "bool": "true",
-		"debug|info|warn|error": "debug", "text|json": "json", "letters": "KEx",
+		"debug|info|warn|error": "debug", "text|json": "json", "letters": "KEx", "new|existing": "existing",
+		"members": "default=10.0.0.1:2380,b=10.0.0.2:2380", "addresses": "10.0.0.1:99",
+	}
+	specially := map[string]string{"heartbeat-interval": "20ms", "dev-cluster": "3"}
+	needs := map[string][]string{ // what a setting makes no sense without
+		"name":                  {"--initial-cluster="},
+		"initial-cluster-state": {"--initial-cluster=default=10.0.0.1:2380,b=10.0.0.2:2380"},
+		"peer-cert-file":        {"--peer-key-file=k", "--peer-trusted-ca-file=ca"},
+		"peer-key-file":         {"--peer-cert-file=c", "--peer-trusted-ca-file=ca"},
+		"peer-trusted-ca-file":  {"--peer-cert-file=c", "--peer-key-file=k"},
 	}
 	for _, s := range (&config{}).settings() {
 		if s.name == "config" {
@@ -83,6 +92,9 @@ func TestEverySettingWorksAsFlagVariableAndLineOfTheFile(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s: no example of a %s", s.name, s.value.Type())
 		}
+		if special, ok := specially[s.name]; ok {
+			value = special
+		}
 		for how, given := range map[string]surroundings{
 			"flag":     {args: []string{"--" + s.name + "=" + value}},
 			"variable": {env: []string{variable(s.name) + "=" + value}},
@@ -90,6 +102,7 @@ func TestEverySettingWorksAsFlagVariableAndLineOfTheFile(t *testing.T) {
 		} {
 			var cfg config
 			flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+			given.args = append(given.args, needs[s.name]...)
 			unknown, err := loadInto(t, &cfg, flags, given)
 			if got := flags.Lookup(s.name).Value.String(); got != value || err != nil || len(unknown) > 0 {
 				t.Errorf("%s as a %s is %q, want %q; error %v, unknown %v", s.name, how, got, value, err, unknown)
@@ -105,6 +118,9 @@ func TestTheDocumentedDefaults(t *testing.T) {
 	}
 	want := config{
 		Name: "default", DataDir: "triglot-data",
+		InitialClusterState: "new",
+		HeartbeatInterval:   100 * time.Millisecond, ElectionTimeout: 800 * time.Millisecond, RequestTimeout: 7 * time.Second,
+		SnapshotRate: 64 << 20, CatchUpBytes: 64 << 20, MaxLearners: 1, HashCheckInterval: time.Hour,
 		ListenRESP: "127.0.0.1:6379", ListenEtcd: "127.0.0.1:2379", ListenZK: "127.0.0.1:2181", Listen: "127.0.0.1:7379",
 		ListenPeer: "127.0.0.1:2380", ListenMetrics: "127.0.0.1:7380",
 		MaxRequestBytes: 1572864, MaxTxnOps: 128, MaxConnections: 10000, HandshakeTimeout: 10 * time.Second,

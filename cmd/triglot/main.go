@@ -1,9 +1,11 @@
-// Command triglot runs the server and explains itself: `triglot serve`, `triglot version`, `triglot help`.
+// Command triglot runs the server, operates a cluster of them and explains itself: `triglot serve`, `triglot status`,
+// `triglot member`, `triglot snapshot`, `triglot help`.
 //
-// It knows flags, wiring and signals, and no protocol's semantics. Goroutines of its own: the signal watcher
-// (signals.go), one Serve per adapter (serve.go), the HTTP server of the metrics address (metrics.go) and the accept loop
-// of the peer address (peer.go). serve starts them all and waits for all but the signal watcher, which lives as long as
-// the process.
+// The server's part knows flags, wiring and signals, and no protocol's semantics. Goroutines of its own: the signal
+// watcher (signals.go), one Serve per adapter (serve.go) and the HTTP server of the metrics address (insight.go). serve
+// starts them all and waits for all but the signal watcher, which lives as long as the process. The commands that operate a
+// cluster (client.go and what uses it) are etcd clients, and talk to it over the network alone. --dev-cluster runs servers
+// as processes below this one (dev_cluster.go, which draws its goroutines).
 package main
 
 import (

@@ -10,8 +10,11 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/protocols"
+	"github.com/triglot/triglot/raftlog/transport"
 )
 
 // What bounds an end: clients that have not finished by then are cut off. Acknowledged writes are in the log either way.
@@ -33,8 +36,9 @@ type node struct {
 	logger *slog.Logger
 
 	addrs    addresses
+	told     advertised
 	server   *protocols.Server
-	peer     *peerPort
+	peers    *transport.Transport // nil if --listen-peer is off
 	insight  *insight
 	store    *core.Store
 	adapters map[protocols.Protocol]adapter
@@ -62,10 +66,18 @@ func serve(cfg *config, unknownVariables []string, stderr io.Writer) error {
 
 // run is the life of a node. It returns nil after a clean end that stop asked for.
 func (n *node) run(stop <-chan struct{}, stderr io.Writer) error {
-	if err := n.start(); err != nil {
+	if err := n.start(stop); err != nil {
+		select {
+		case <-stop:
+			if errors.Is(err, core.ErrInterrupted) { // it was asked to, while it waited for the others
+				return n.end()
+			}
+		default:
+		}
 		return n.abandon(err)
 	}
 	n.announce(stderr)
+	notifySupervisor(notifyReady, n.logger)
 
 	select {
 	case <-stop:
@@ -74,6 +86,12 @@ func (n *node) run(stop <-chan struct{}, stderr io.Writer) error {
 	case err := <-n.failed:
 		return n.abandon(err)
 	}
+	return n.end()
+}
+
+// end is the clean end.
+func (n *node) end() error {
+	notifySupervisor(notifyStopping, n.logger)
 	if err := n.close(shutdownTimeout); err != nil {
 		return err
 	}
@@ -90,31 +108,47 @@ func (n *node) abandon(cause error) error {
 }
 
 // start brings everything up, from the outside in. Ports are bound before the store is opened, because a taken one is the
-// likeliest mistake and the quickest to find; clients are accepted once the store is ready. What is up when start fails
+// likeliest mistake and the quickest to find; clients are accepted once the store is ready, which in a cluster takes a
+// quorum of members; until then stop ends the wait, and probes are answered. What is up when start fails
 // is left to close.
-func (n *node) start() error {
+func (n *node) start(stop <-chan struct{}) error {
 	if err := n.bind(); err != nil {
 		return err
 	}
-	store, err := openStore(n.cfg, n.logger)
+	store, err := openStore(n.cfg, n.told, n.peers, stop, n.waiting, n.logger)
 	if err != nil {
 		return err
 	}
 	n.store = store
-	n.adapters = newAdapters(n.cfg, n.store, n.addrs, n.logger)
+	var counting []grpc.ServerOption
+	if n.insight != nil {
+		counting = n.insight.grpc.options()
+	}
+	n.adapters = newAdapters(n.cfg, n.store, n.addrs, counting, n.logger)
 	for protocol, adapter := range n.adapters {
 		n.serving.Go(func() {
+			listener := n.server.Listener(protocol)
+			if protocol == protocols.Etcd && n.insight != nil {
+				listener = n.insight.traffic.of(listener)
+			}
 			// The listener ends when the server stops accepting, which is no failure.
-			if err := adapter.Serve(n.server.Listener(protocol)); err != nil && !errors.Is(err, net.ErrClosed) {
+			if err := adapter.Serve(listener); err != nil && !errors.Is(err, net.ErrClosed) {
 				n.failed <- fmt.Errorf("the %s adapter stopped: %w", protocol, err)
 			}
 		})
 	}
 	n.server.Start()
 	if n.insight != nil {
-		n.insight.ready(n.store, n.server)
+		n.insight.ready(n.store)
 	}
 	return nil
+}
+
+// waiting is told what the store waits for before it serves.
+func (n *node) waiting(reason string) {
+	if n.insight != nil {
+		n.insight.waiting(reason)
+	}
 }
 
 // bind takes every port.
@@ -142,19 +176,36 @@ func (n *node) bind() (err error) {
 		}
 		*l.bound = addr.String()
 	}
+	var peer, metrics net.Listener
 	if n.cfg.ListenPeer != "" {
-		if n.peer, err = openPeerPort(n.cfg.ListenPeer, n.logger); err != nil {
+		if peer, err = protocols.Bind("listen-peer", n.cfg.ListenPeer); err != nil {
 			return err
 		}
-		n.addrs.peer = n.peer.addr()
+		n.addrs.peer = peer.Addr().String()
 	}
 	if n.cfg.ListenMetrics != "" {
-		if n.insight, err = openInsight(n.cfg.ListenMetrics, n.cfg.PProf, n.logger); err != nil {
-			return err
+		if metrics, err = protocols.Bind("listen-metrics", n.cfg.ListenMetrics); err != nil {
+			return errors.Join(err, closeListener(peer))
 		}
-		n.addrs.metrics = n.insight.addr()
+		n.addrs.metrics = metrics.Addr().String()
+	}
+	n.told = n.cfg.advertise(n.addrs, n.logger) // which takes all addresses
+	if peer != nil {
+		if n.peers, err = openTransport(n.cfg, n.told, peer, n.logger); err != nil {
+			return errors.Join(err, closeListener(peer), closeListener(metrics))
+		}
+	}
+	if metrics != nil {
+		n.insight = openInsight(metrics, n.cfg.PProf, n.server, n.peers, n.logger)
 	}
 	return nil
+}
+
+func closeListener(l net.Listener) error {
+	if l == nil {
+		return nil
+	}
+	return l.Close()
 }
 
 // close ends what start has begun: no new clients, then the adapters in their protocol's own way, then the connections
@@ -164,9 +215,6 @@ func (n *node) close(within time.Duration) error {
 	defer cancel()
 	if n.insight != nil {
 		n.insight.stopping()
-	}
-	if n.peer != nil {
-		n.peer.close()
 	}
 	n.server.StopAccepting()
 	var ending sync.WaitGroup
@@ -187,6 +235,9 @@ func (n *node) close(within time.Duration) error {
 		if err = n.store.Close(); err != nil {
 			err = fmt.Errorf("closing the store: %w", err)
 		}
+	}
+	if n.peers != nil {
+		n.peers.Stop() // the store has done so, if it ever had it
 	}
 	if n.insight != nil {
 		n.insight.close()

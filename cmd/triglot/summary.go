@@ -18,8 +18,10 @@ func (n *node) announce(stderr io.Writer) {
 		}
 	}
 	status := n.store.Status()
-	n.logger.Info("ready", "name", n.cfg.Name, "data-dir", n.cfg.DataDir, "version", version, "revision", status.Revision)
-	if n.cfg.LogFormat != "json" {
+	n.logger.Info("ready", "name", n.cfg.Name, "data-dir", n.cfg.DataDir, "version", version, "revision", status.Revision,
+		"cluster", idText(status.ClusterID), "member", idText(status.MemberID), "members", len(n.store.Members()),
+		"clients-are-told", n.told.clientURLs, "peers-are-told", n.told.peerURLs)
+	if n.cfg.LogFormat != "json" && !supervised() {
 		io.WriteString(stderr, summary(n.cfg, n.addrs))
 	}
 }

@@ -6,27 +6,71 @@ import (
 	"net"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/grpcsvc"
 	"github.com/triglot/triglot/protocols"
+	"github.com/triglot/triglot/raftlog/transport"
 	"github.com/triglot/triglot/resp"
 	"github.com/triglot/triglot/zkcompat"
 )
 
 // What each layer is told of the settings: the one place where their options are filled in.
 
-func openStore(cfg *config, logger *slog.Logger) (*core.Store, error) {
-	store, err := core.Open(core.Config{
+func openStore(cfg *config, told advertised, peers *transport.Transport, stop <-chan struct{},
+	waiting func(reason string), logger *slog.Logger,
+) (*core.Store, error) {
+	c := core.Config{
 		Dir: cfg.DataDir, Name: cfg.Name, Logger: logger,
 		HistoryAge: unbounded(cfg.HistoryAge), HistoryBytes: unbounded(cfg.HistoryBytes),
 		CommandBytesMax: commandBytesMax(cfg),
 		CacheBytes:      cfg.BlockCacheBytes, MemtableBytes: cfg.MemtableBytes, EngineWAL: cfg.EngineWAL,
 		RingEvents: cfg.WatchRingEvents, RingBytes: cfg.WatchRingBytes,
-	})
+
+		InitialCluster: initialMembers(cfg), Join: cfg.InitialClusterState == stateExisting, ClusterToken: cfg.ClusterToken,
+		PeerURLs:       told.peerURLs,
+		Published:      core.Member{ClientURLs: told.clientURLs, Listeners: told.listeners, Version: version},
+		RequestTimeout: cfg.RequestTimeout, CatchUpBytes: cfg.CatchUpBytes, MaxLearners: cfg.MaxLearners,
+		HashCheckInterval: unbounded(cfg.HashCheckInterval), Interrupt: stop, OnWaiting: waiting,
+	}
+	c.TickInterval, c.HeartbeatTicks, c.ElectionTicks = ticks(cfg)
+	if peers != nil {
+		c.Transport = peers
+	}
+	store, err := core.Open(c)
 	if err != nil {
 		return nil, fmt.Errorf("--data-dir %s: %w", cfg.DataDir, err)
 	}
 	return store, nil
+}
+
+// ticks turns times into raft's clock, which counts ticks. Two of them to a heartbeat are fine enough: elections are spread
+// over as many ticks as their time-out has.
+func ticks(cfg *config) (interval time.Duration, heartbeat, election int) {
+	const perHeartbeat = 2
+	interval = cfg.HeartbeatInterval / perHeartbeat
+	return interval, perHeartbeat, int((cfg.ElectionTimeout + interval - 1) / interval)
+}
+
+// initialMembers are those of --initial-cluster, as core has them.
+func initialMembers(cfg *config) []core.Member {
+	var list []core.Member
+	for _, f := range cfg.founders() {
+		list = append(list, core.Member{Name: f.name, PeerURLs: cfg.peerURLs(f.places)})
+	}
+	return list
+}
+
+func openTransport(cfg *config, told advertised, listener net.Listener, logger *slog.Logger) (*transport.Transport, error) {
+	options := transport.Options{
+		Listener: listener, PeerURLs: told.peerURLs, SnapshotBytesPerSecond: cfg.SnapshotRate, Logger: logger,
+		MessageBytesMax: max(64<<20, 2*commandBytesMax(cfg)), // an entry, and what is around it
+	}
+	if cfg.peerTLS() {
+		options.TLS = &transport.TLSConfig{CertFile: cfg.PeerCertFile, KeyFile: cfg.PeerKeyFile, TrustedCAFile: cfg.PeerTrustedCAFile}
+	}
+	return transport.New(options)
 }
 
 // commandBytesMax is the largest command that a request of any protocol can become: keys and values stay as long as they
@@ -44,17 +88,21 @@ func unbounded[T time.Duration | int64](limit T) T {
 	return limit
 }
 
-func newAdapters(cfg *config, store *core.Store, at addresses, logger *slog.Logger) map[protocols.Protocol]adapter {
+// leaderElections is how many election time-outs the leader may be missing before streams that want one are ended, as in
+// etcd.
+const leaderElections = 3
+
+func newAdapters(cfg *config, store *core.Store, at addresses, grpcOptions []grpc.ServerOption, logger *slog.Logger) map[protocols.Protocol]adapter {
 	return map[protocols.Protocol]adapter{
 		protocols.RESP: resp.New(store, resp.Options{
-			MaxRequestBytes: int(cfg.MaxRequestBytes), LocalReads: cfg.RESPLocalReads,
+			MaxRequestBytes: int(cfg.MaxRequestBytes), LocalReads: cfg.RESPLocalReads, AlwaysMaster: cfg.RESPAlwaysMaster,
 			MaxArguments: cfg.RESPMaxArguments, MaxQueryBytes: int(cfg.RESPMaxQuery), MaxNames: cfg.RESPMaxNames,
 			MaxOutputBytes: int(cfg.RESPMaxOutput), MaxTrackedKeys: cfg.RESPMaxTracked,
 			NotifyKeyspaceEvents: cfg.RESPEvents, Version: version, Logger: logger,
 		}),
 		protocols.Etcd: grpcsvc.New(store, grpcsvc.Options{
-			Name: cfg.Name, PeerURLs: urls(at.peer), ClientURLs: urls(at.etcd),
-			MaxRequestBytes: int(cfg.MaxRequestBytes), MaxTxnOps: cfg.MaxTxnOps, Logger: logger,
+			MaxRequestBytes: int(cfg.MaxRequestBytes), MaxTxnOps: cfg.MaxTxnOps,
+			LeaderPatience: leaderElections * cfg.ElectionTimeout, ServerOptions: grpcOptions, Version: version, Logger: logger,
 		}),
 		protocols.ZK: zkcompat.New(store, zkcompat.Options{
 			PacketBytesMax: int(cfg.ZKMaxPacketBytes), HandshakeTimeout: cfg.HandshakeTimeout,
@@ -73,12 +121,4 @@ func zooKeeperSettings(cfg *config, address string) []zkcompat.Setting {
 		settings = append(settings, zkcompat.Setting{Name: "clientPort", Value: port}, zkcompat.Setting{Name: "clientPortAddress", Value: host})
 	}
 	return settings
-}
-
-// urls is how etcd clients are told an address.
-func urls(address string) []string {
-	if address == "" {
-		return nil
-	}
-	return []string{"http://" + address}
 }

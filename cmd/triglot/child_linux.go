@@ -1,0 +1,9 @@
+package main
+
+import "syscall"
+
+// childAttributes put a member into a process group of its own, so that Ctrl-C reaches it through this process alone, and
+// end it with this process, should that be killed.
+func childAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/triglot/triglot/core"
+	"github.com/triglot/triglot/protocols"
+	"github.com/triglot/triglot/raftlog/transport"
+)
+
+// insight answers operators and their tools over HTTP: metrics, probes, profiles. It is up before the store is, so that
+// a probe during a long start, or while the other members are away, gets an answer.
+type insight struct {
+	http     *http.Server
+	registry *prometheus.Registry
+	grpc     *grpcMetrics
+	traffic  traffic
+	serving  sync.WaitGroup
+
+	store  atomic.Pointer[core.Store] // nil until it is open
+	reason atomic.Pointer[string]     // what it waits for until then
+	ended  atomic.Bool                // the member is shutting down
+}
+
+func openInsight(listener net.Listener, profiles bool, server *protocols.Server, peers *transport.Transport, logger *slog.Logger) *insight {
+	i := &insight{registry: prometheus.NewRegistry(), grpc: newGRPCMetrics()}
+	i.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		buildInfo(),
+		i.grpc,
+		&i.traffic,
+		&collector{store: &i.store, server: server, peers: peers},
+	)
+	i.http = &http.Server{Handler: i.routes(profiles), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
+	i.serving.Go(func() {
+		if err := i.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			logger.Error("the metrics address is served no more", "err", err)
+		}
+	})
+	return i
+}
+
+func (i *insight) routes(profiles bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(i.registry, promhttp.HandlerOpts{}))
+	i.probes(mux)
+	if profiles {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+// waiting says why the store does not serve yet.
+func (i *insight) waiting(reason string) { i.reason.Store(&reason) }
+
+// ready says that the store serves.
+func (i *insight) ready(store *core.Store) { i.store.Store(store) }
+
+func (i *insight) stopping() { i.ended.Store(true) }
+
+func (i *insight) close() {
+	i.http.Close()
+	i.serving.Wait()
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/triglot/triglot/core"
+)
+
+// `triglot snapshot restore` makes the data directory of a member of a new cluster, without any server.
+
+func newSnapshotRestoreCommand() *cobra.Command {
+	var cfg config
+	table := map[string]setting{}
+	for _, s := range cfg.settings() { // sets the defaults, too
+		table[s.name] = s
+	}
+	cmd := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Make the data directory of a member of a new cluster from a backup",
+		Long: `Make the data directory of a member of a new cluster from a backup, which is checked first.
+
+Run it once for every member of the new cluster, with the same file, the same --initial-cluster and the member's own
+--name and --data-dir, which must be empty or not there; then start the members with the same flags. The new cluster has an identity of its own: members of
+the old one are refused. Leases keep their time, revisions go on from those of the backup.
+
+Without --initial-cluster the new cluster has this one member. Where members talk TLS with each other, write the addresses
+as https://host:port.`,
+		Example: `  triglot snapshot restore backup.db
+  triglot snapshot restore backup.db --name a --data-dir a --initial-cluster a=10.0.0.1:2380,b=10.0.0.2:2380,c=10.0.0.3:2380
+  triglot serve --name a --data-dir a --initial-cluster a=10.0.0.1:2380,b=10.0.0.2:2380,c=10.0.0.3:2380`,
+		Args: named("the file of a backup"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cfg.checkRestore(); err != nil {
+				return err
+			}
+			info, err := restore(cmd.Context(), &cfg, args[0], cmd.ErrOrStderr())
+			if err != nil {
+				return fmt.Errorf("restoring %s into %s: %w", args[0], cfg.DataDir, err)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "restored %s into %s: member %s, revision %d, %d keys\n",
+				args[0], cfg.DataDir, cfg.Name, info.Revision, info.Keys)
+			return nil
+		},
+	}
+	for _, name := range []string{"name", "data-dir", "initial-cluster", "initial-cluster-token", "advertise-peer"} {
+		cmd.Flags().Var(table[name].value, name, table[name].help)
+	}
+	cmd.Flag("data-dir").Usage = "directory to make"
+	cmd.Flag("advertise-peer").Usage = "where other members reach this one, if there is no --initial-cluster"
+	cmd.Flag("advertise-peer").DefValue = ""
+	return cmd
+}
+
+// checkRestore is what of check concerns a restore.
+func (c *config) checkRestore() error {
+	founders := c.founders()
+	if c.Name == "" || c.DataDir == "" {
+		return c.check()
+	}
+	if len(founders) == 0 {
+		return nil
+	}
+	own, ok := c.ownFounder()
+	switch {
+	case !ok:
+		var names []string
+		for _, f := range founders {
+			names = append(names, f.name)
+		}
+		return fmt.Errorf("--name %s is not in --initial-cluster, which has %s", c.Name, strings.Join(names, ", "))
+	case c.AdvertisePeer != "" && !sameSet(c.peerURLs(splitList(c.AdvertisePeer)), c.peerURLs(own.places)):
+		return fmt.Errorf("--advertise-peer is %s, but --initial-cluster has %s for %s", c.AdvertisePeer, strings.Join(own.places, ","), c.Name)
+	}
+	return nil
+}
+
+// restore makes the data directory, which is there when all of the file has been checked.
+func restore(ctx context.Context, cfg *config, path string, progressOut io.Writer) (core.BackupInfo, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return core.BackupInfo{}, err
+	}
+	defer file.Close()
+	members := initialMembers(cfg)
+	if len(members) == 0 {
+		place := cfg.AdvertisePeer
+		if place == "" {
+			place = cfg.ListenPeer
+		}
+		members = []core.Member{{Name: cfg.Name, PeerURLs: cfg.peerURLs(splitList(place))}}
+	}
+	p := newProgress(progressOut, "restoring "+path)
+	defer p.end()
+	return core.Restore(ctx, core.RestoreConfig{
+		DataDir: cfg.DataDir, Name: cfg.Name, InitialCluster: members, ClusterToken: cfg.ClusterToken, Backup: file, Progress: p.step,
+	})
+}
