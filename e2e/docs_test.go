@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -96,6 +99,90 @@ func tidy(text string) string {
 	return text
 }
 
+// stage is where a page is played: what its text means here, and the directory and environment of its shell.
+type stage struct {
+	here func(text string) string
+	dir  string
+	env  []string
+}
+
+// stageWithServer has one fresh server.
+func stageWithServer(t *testing.T) stage {
+	s := startServer(t)
+	return stage{here: s.here, dir: ".."}
+}
+
+// startsServers says whether a page runs servers of its own.
+func startsServers(examples []example) bool {
+	return slices.ContainsFunc(examples, func(e example) bool { return strings.Contains(e.command, "triglot serve") })
+}
+
+// defaultPorts are those of a server's settings, by the variables that change them.
+var defaultPorts = map[string]int{
+	"TRIGLOT_LISTEN_RESP": 6379, etcdVariable: 2379, "TRIGLOT_LISTEN_ZK": 2181, "TRIGLOT_LISTEN": 7379,
+	"TRIGLOT_LISTEN_PEER": 2380, "TRIGLOT_LISTEN_METRICS": 7380,
+}
+
+const etcdVariable = "TRIGLOT_LISTEN_ETCD"
+
+var writtenPort = regexp.MustCompile(`(127\.0\.0\.1:|-p )(\d{4,5})\b`)
+
+// stageOfItsOwn has nothing but the program. All ports of the page are moved up by the same number, to where all of them
+// are free; so are the defaults, for servers that are not told all of their ports.
+func stageOfItsOwn(t *testing.T, examples []example) stage {
+	t.Helper()
+	wanted := map[int]bool{}
+	for _, port := range defaultPorts {
+		wanted[port] = true
+	}
+	for _, e := range examples {
+		for _, m := range writtenPort.FindAllStringSubmatch(e.command, -1) {
+			port, _ := strconv.Atoi(m[2])
+			wanted[port] = true
+		}
+	}
+	up := freeDistance(t, wanted)
+	env := []string{
+		"PATH=" + filepath.Dir(binary) + ":" + os.Getenv("PATH"),
+		fmt.Sprintf("TRIGLOT_ENDPOINTS=127.0.0.1:%d", defaultPorts[etcdVariable]+up),
+	}
+	for variable, port := range defaultPorts {
+		env = append(env, fmt.Sprintf("%s=127.0.0.1:%d", variable, port+up))
+	}
+	return stage{dir: t.TempDir(), env: env, here: func(text string) string {
+		return writtenPort.ReplaceAllStringFunc(text, func(written string) string {
+			m := writtenPort.FindStringSubmatch(written)
+			port, _ := strconv.Atoi(m[2])
+			return m[1] + strconv.Itoa(port+up)
+		})
+	}}
+}
+
+// freeDistance finds how far up the ports have to go to be free, below those that the kernel takes for outgoing
+// connections: a server that is down must find its ports free when it comes back.
+func freeDistance(t *testing.T, ports map[int]bool) int {
+	t.Helper()
+	for range 200 {
+		up := 10_000 + rand.IntN(12_000)
+		var listeners []net.Listener
+		for port := range ports {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+up))
+			if err != nil {
+				break
+			}
+			listeners = append(listeners, l)
+		}
+		for _, l := range listeners {
+			l.Close()
+		}
+		if len(listeners) == len(ports) {
+			return up
+		}
+	}
+	t.Fatal("no free ports")
+	panic("unreachable")
+}
+
 // here replaces the default addresses by those of a server.
 func (s *server) here(text string) string {
 	port := func(address string) string {
@@ -108,14 +195,14 @@ func (s *server) here(text string) string {
 	).Replace(text)
 }
 
-// pagePatience bounds a page: some of its programs take a second to start on a good day.
-const pagePatience = 3 * patience
+// pagePatience bounds a page: some of its programs take a second to start on a good day, and clusters have elections.
+const pagePatience = 5 * patience
 
 // commandEnd is printed after each command, with its exit status.
 const commandEnd = "== end of example =="
 
 // runExamples runs the commands in one shell and gives what each printed, as far as the shell came.
-func runExamples(t *testing.T, s *server, examples []example) (printed []string) {
+func runExamples(t *testing.T, s stage, examples []example) (printed []string) {
 	t.Helper()
 	var script strings.Builder
 	for _, e := range examples {
@@ -135,8 +222,8 @@ func runExamples(t *testing.T, s *server, examples []example) (printed []string)
 	ctx, cancel := context.WithTimeout(context.Background(), pagePatience)
 	defer cancel()
 	shell := exec.CommandContext(ctx, "bash", path)
-	shell.Dir, shell.Stdout, shell.Stderr = "..", output, output
-	shell.Env = append(os.Environ(), "ETCDCTL_API=3", "LC_ALL=C.UTF-8")
+	shell.Dir, shell.Stdout, shell.Stderr = s.dir, output, output
+	shell.Env = append(append(os.Environ(), "ETCDCTL_API=3", "LC_ALL=C.UTF-8"), s.env...)
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	shell.Cancel = func() error { return syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) }
 	if err := shell.Start(); err != nil {
@@ -164,7 +251,7 @@ func runExamples(t *testing.T, s *server, examples []example) (printed []string)
 }
 
 // peersPrograms are those that not every machine has.
-var peersPrograms = regexp.MustCompile(`\b(redis-cli|etcdctl|zkCli\.sh|curl)\b`)
+var peersPrograms = regexp.MustCompile(`\b(redis-cli|etcdctl|zkCli\.sh|curl|openssl)\b`)
 
 func TestTheExamplesOfTheManualDoWhatTheySay(t *testing.T) {
 	t.Setenv("PATH", os.Getenv("PATH")+":/usr/share/zookeeper/bin")
@@ -193,7 +280,12 @@ func TestTheExamplesOfTheManualDoWhatTheySay(t *testing.T) {
 					lookPath(t, program)
 				}
 			}
-			s := startServer(t)
+			var s stage
+			if startsServers(examples) {
+				s = stageOfItsOwn(t, examples)
+			} else {
+				s = stageWithServer(t)
+			}
 			printed := runExamples(t, s, examples)
 			for i, e := range examples {
 				e.want = s.here(e.want)

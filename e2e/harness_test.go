@@ -20,7 +20,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// binary is the server under test, built once from the checkout.
+// binary is the server under test, built once from the checkout, or the one that TRIGLOT_BINARY names.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -28,6 +28,10 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	redis.SetLogger(quietRedis{})
+	if binary = os.Getenv("TRIGLOT_BINARY"); binary != "" {
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "triglot-e2e")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -57,6 +61,7 @@ type server struct {
 
 	mu     sync.Mutex // guards output
 	output bytes.Buffer
+	file   *os.File // where the output goes instead, if it is not nil
 
 	process *exec.Cmd
 	exited  chan struct{} // closed when the process has ended
@@ -92,6 +97,9 @@ func (s *server) spawn() {
 	s.t.Helper()
 	s.process = exec.Command(binary, s.args...)
 	s.process.Stdout, s.process.Stderr = s, s
+	if s.file != nil {
+		s.process.Stdout, s.process.Stderr = s.file, s.file
+	}
 	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)
@@ -166,7 +174,11 @@ func (s *server) Write(p []byte) (int, error) {
 	return s.output.Write(p)
 }
 
+// log is what the process said. Of a long log in a file it is the end.
 func (s *server) log() string {
+	if s.file != nil {
+		return logEnd(s.file.Name())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.output.String()
@@ -209,6 +221,11 @@ func redisClient(t testing.TB, address string) *redis.Client {
 type quietLogger struct{}
 
 func (quietLogger) Printf(string, ...any) {}
+
+// quietRedis keeps go-redis from telling of each connection that a member which is down refuses.
+type quietRedis struct{}
+
+func (quietRedis) Printf(context.Context, string, ...any) {}
 
 // zkClient connects with go-zookeeper and returns once the session is there.
 func zkClient(t testing.TB, address string) *zk.Conn {
