@@ -84,7 +84,7 @@ var errCorrupt = &Error{Code: CodeCorrupt}
 // refuseCorrupt is the one place that refuses commands while replicas are known to differ. Those about the cluster are
 // what mends it, and what only reads is answered from views, as etcd does: whoever looks for the difference has to read.
 func (t *tx) refuseCorrupt(txn *corepb.Txn) error {
-	if t.b == nil || t.b.State().CorruptAlarms == 0 || aboutCluster(txn) {
+	if t.b == nil || t.b.State().CorruptAlarms == 0 || aboutCluster(txn) || readOnly(txn) {
 		return nil
 	}
 	return errCorrupt

@@ -25,6 +25,13 @@
 //	machine.ApplyChange    the command decides whether the change stands             apply goroutine, of every member
 //	Store.loadMembers      members to readers, addresses to the transport            "
 //
+// # A state from another member
+//
+//	stateSnapshots.Create   an export of storage, on the leader                      a goroutine of raftlog's
+//	stateSnapshots.Receive  a staging place of storage, on the other side            the transport's
+//	machine.Install         storage swaps the state                                  raftlog's apply goroutine
+//	Store.installed         hub, leases, members, alarms, then the view to readers   "
+//
 // # Goroutines
 //
 // Started by Open; they end with Close.
@@ -33,11 +40,13 @@
 //   - announce: tells the cluster who this member is, whenever what is stored differs.
 //   - a watch over the state engine, which ends the store when that can write no more.
 //   - truncateLog: after each flush of the state engine, lets raftlog drop what is not needed for replay.
+//   - hashChecks.run: hashes the state of a HashCheck's entry, slowly.
 //
 // Started when this node begins to lead (leadership.go), they end when it leads no more:
 //
 //   - lessor.run: ends leases whose time is over, by proposing it. Sleeps until the soonest.
 //   - reaper.run: the same for keys with deadlines, containers and TTL nodes.
+//   - checkHashes: has the replicas compared now and then; one goroutine for each member while it asks them.
 //
 // For as long as something waits:
 //

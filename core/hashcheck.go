@@ -29,6 +29,9 @@ const (
 	hashChecksKept = 4
 	// hashAskRetry is how long the leader waits before it asks a member again that had no outcome yet or did not answer.
 	hashAskRetry = 5 * time.Second
+	// hashGrace is how long the others have, at the least, when the leader itself is done. Otherwise it is as long again as
+	// the leader took.
+	hashGrace = 30 * time.Second
 )
 
 func (t *tx) hashCheckOp(op *corepb.HashCheck, out *Result) {
@@ -45,6 +48,7 @@ type hashChecks struct {
 	mu      sync.Mutex // guards the fields below
 	pending *hashCheck
 	known   []*hashCheck // the newest last
+	last    time.Time    // when the last one began, or the store
 	closed  bool
 }
 
@@ -57,7 +61,7 @@ type hashCheck struct {
 }
 
 func newHashChecks(failed func(error)) *hashChecks {
-	return &hashChecks{limit: newHashLimit(), failed: failed, wake: make(chan struct{}, 1)}
+	return &hashChecks{limit: newHashLimit(), failed: failed, wake: make(chan struct{}, 1), last: time.Now()}
 }
 
 func newHashLimit() *rate.Limiter { return rate.NewLimiter(hashBytesPerSecond, hashBytesPerSecond/8) }
@@ -89,7 +93,7 @@ func (h *hashChecks) begin(id uint64, view *storage.View) {
 	if h.pending != nil {
 		h.pending.end(0, errors.New("another check came before this one had begun"))
 	}
-	h.pending = check
+	h.pending, h.last = check, time.Now()
 	h.known = append(h.known, check)
 	if len(h.known) > hashChecksKept {
 		h.known = slices.Delete(h.known, 0, 1)
@@ -167,25 +171,32 @@ func (s *Store) checkHashes(ctx context.Context, _ uint64) {
 	if interval == 0 {
 		interval = hashCheckIntervalDefault
 	}
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
 	for {
+		// A check that an earlier leader began counts: leaders may change more often than checks come.
+		s.checks.mu.Lock()
+		next := s.checks.last.Add(interval)
+		s.checks.mu.Unlock()
+		timer := time.NewTimer(time.Until(next))
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		}
-		// Who does not answer until the next check is due is left out of this one.
 		checking, cancel := context.WithTimeout(ctx, interval)
 		err := s.compareReplicas(checking)
 		cancel()
 		if err != nil && ctx.Err() == nil {
 			s.logger.Warn("the replicas could not be compared; trying again later", "err", err)
 		}
+		s.checks.mu.Lock()
+		s.checks.last = time.Now()
+		s.checks.mu.Unlock()
 	}
 }
 
-// compareReplicas has all members hash their state as of one entry, and raises the alarm for those that differ.
+// compareReplicas has all members hash their state as of one entry, and raises the alarm for those that differ. Who does not
+// answer in time is left out.
 func (s *Store) compareReplicas(ctx context.Context) error {
 	members := s.Members()
 	if len(members) < 2 {
@@ -200,11 +211,17 @@ func (s *Store) compareReplicas(ctx context.Context) error {
 		return err
 	}
 	hashes := make([]memberHash, len(members))
+	begun := time.Now()
+	asked, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	var asking sync.WaitGroup
 	for i, m := range members {
 		asking.Go(func() {
-			state, err := s.hashOf(ctx, m.ID, id)
+			state, err := s.hashOf(asked, m.ID, id)
 			hashes[i] = memberHash{member: m, state: state, err: err}
+			if m.ID == s.identity.Member {
+				time.AfterFunc(max(hashGrace, time.Since(begun)), giveUp)
+			}
 		})
 	}
 	asking.Wait()

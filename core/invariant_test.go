@@ -126,6 +126,15 @@ func (s *testStore) checkInvariants() {
 		collections[rec.Collection] = true
 		checkElements(at, &rec, r.elements[rec.Collection], complain)
 	}
+	corrupt := uint64(0)
+	for _, alarm := range readAlarms(view) {
+		if alarm.Kind == AlarmCorrupt {
+			corrupt++
+		}
+	}
+	if corrupt != view.State().CorruptAlarms {
+		complain("%d alarms say CORRUPT, counted are %d", corrupt, view.State().CorruptAlarms)
+	}
 	if counts != view.State().Counts {
 		complain("counts are %v, records %v", view.State().Counts, counts)
 	}

@@ -8,8 +8,11 @@ import (
 	"github.com/triglot/triglot/storage"
 )
 
-// leaseChange is a lease that was made, or, with no TTL, ended.
-type leaseChange struct{ id, ttlMillis int64 }
+// leaseChange is a lease that was made or resumed, or, with no TTL, ended.
+type leaseChange struct {
+	id, ttlMillis, grantedMillis int64
+	owner                        uint64
+}
 
 // sessionMove is a session that has another owner.
 type sessionMove struct {
@@ -65,8 +68,12 @@ func (t *tx) leaseGrant(op *corepb.LeaseGrant, out *Result) {
 	}
 	lease := storage.Lease{ID: op.Id, TTLMillis: op.TtlMillis, GrantedMillis: t.now, Password: op.Password, Owner: op.Owner}
 	t.b.Set(storage.LeaseKey(nil, op.Id), lease.Append(nil))
-	t.leases = append(t.leases, leaseChange{id: op.Id, ttlMillis: op.TtlMillis})
+	t.leases = append(t.leases, changeOf(&lease))
 	out.OK = true
+}
+
+func changeOf(l *storage.Lease) leaseChange {
+	return leaseChange{id: l.ID, ttlMillis: l.TTLMillis, grantedMillis: l.GrantedMillis, owner: l.Owner}
 }
 
 // sessionResume makes another connection the owner of a session. Its time begins anew, with the time-out given.
@@ -82,7 +89,7 @@ func (t *tx) sessionResume(op *corepb.SessionResume, out *Result) {
 	}
 	lease.TTLMillis, lease.Owner = op.TtlMillis, op.Owner
 	t.b.Set(storage.LeaseKey(nil, op.Id), lease.Append(nil))
-	t.leases = append(t.leases, leaseChange{id: op.Id, ttlMillis: op.TtlMillis})
+	t.leases = append(t.leases, changeOf(&lease))
 	t.moves = append(t.moves, sessionMove{id: op.Id, owner: op.Owner})
 	out.OK = true
 }
@@ -91,9 +98,13 @@ func (t *tx) leaseRevoke(op *corepb.LeaseRevoke, out *Result) {
 	if op.Term != 0 && op.Term != t.term {
 		return // decided by a leader that is no more; the lease has its full time again
 	}
-	if !t.leaseExists(op.Id) {
+	lease, ok := t.lease(op.Id)
+	if !ok {
 		out.Err = ErrLeaseNotFound
 		return
+	}
+	if op.Term != 0 && (op.Owner != lease.Owner || op.GrantedMillis != lease.GrantedMillis) {
+		return // decided before the session was resumed, or of another lease that had the id
 	}
 	attached := t.attachments(op.Id)
 	for space := range byte(storage.Spaces) {

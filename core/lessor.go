@@ -16,7 +16,7 @@ import (
 // leader's count, and who begins to lead gives every lease its full TTL again. Expiry is a command like any other, which
 // does nothing in a later term than that in which it was decided on.
 type lessor struct {
-	expire func(ctx context.Context, ids []int64, term uint64) // proposes the end of leases; waits for the outcome
+	expire func(ctx context.Context, over []leaseChange, term uint64) // proposes the end of leases; waits for the outcome
 
 	mu     sync.Mutex // guards the fields below
 	leads  bool
@@ -28,7 +28,7 @@ type lessor struct {
 }
 
 type leaseLife struct {
-	id      int64
+	leaseChange
 	ttl     time.Duration
 	end     time.Time     // carries the monotonic clock
 	due     time.Time     // when the queue looks at it; at or before end
@@ -36,26 +36,26 @@ type leaseLife struct {
 	settled chan struct{} // closed when it is known whether the lease has ended; made when somebody waits
 }
 
-func newLessor(expire func(context.Context, []int64, uint64)) *lessor {
+func newLessor(expire func(context.Context, []leaseChange, uint64)) *lessor {
 	return &lessor{expire: expire, leases: map[int64]*leaseLife{}, wake: make(chan struct{}, 1), unsettled: map[*leaseLife]struct{}{}}
 }
 
 // grant begins the time of a lease, or begins it anew with another TTL.
-func (l *lessor) grant(id, ttlMillis int64) {
+func (l *lessor) grant(c leaseChange) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.drop(id)
-	l.begin(id, ttlMillis)
+	l.drop(c.id)
+	l.begin(c)
 }
 
-func (l *lessor) begin(id, ttlMillis int64) {
-	ttl := time.Duration(ttlMillis) * time.Millisecond
-	if ttl/time.Millisecond != time.Duration(ttlMillis) { // longer than a Duration holds: 292 years
+func (l *lessor) begin(c leaseChange) {
+	ttl := time.Duration(c.ttlMillis) * time.Millisecond
+	if ttl/time.Millisecond != time.Duration(c.ttlMillis) { // longer than a Duration holds: 292 years
 		ttl = 1<<63 - 1
 	}
 	end := time.Now().Add(ttl)
-	life := &leaseLife{id: id, ttl: ttl, end: end, due: end}
-	l.leases[id] = life
+	life := &leaseLife{leaseChange: c, ttl: ttl, end: end, due: end}
+	l.leases[c.id] = life
 	heap.Push(&l.queue, life)
 	if life.place == 0 && l.leads {
 		notify(l.wake)
@@ -102,7 +102,7 @@ func (l *lessor) replace(leases *storage.Leases) (ended []int64) {
 	}
 	l.leases, l.queue = map[int64]*leaseLife{}, nil
 	for lease := range leases.All() {
-		l.begin(lease.ID, lease.TTLMillis)
+		l.begin(changeOf(&lease))
 	}
 	slices.Sort(ended)
 	return ended
@@ -222,14 +222,14 @@ func (l *lessor) run(ctx context.Context, term uint64) {
 }
 
 // due takes the leases whose time is over from the queue and says how long to wait for the next.
-func (l *lessor) due(ctx context.Context) (ids []int64, wait time.Duration) {
+func (l *lessor) due(ctx context.Context) (over []leaseChange, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	for len(l.queue) > 0 && len(ids) < leasesPerExpiry && ctx.Err() == nil {
+	for len(l.queue) > 0 && len(over) < leasesPerExpiry && ctx.Err() == nil {
 		life := l.queue[0]
 		if now.Before(life.due) {
-			return ids, life.due.Sub(now)
+			return over, life.due.Sub(now)
 		}
 		if now.Before(life.end) { // it was renewed
 			life.due = life.end
@@ -237,20 +237,20 @@ func (l *lessor) due(ctx context.Context) (ids []int64, wait time.Duration) {
 			continue
 		}
 		heap.Pop(&l.queue)
-		ids = append(ids, life.id)
+		over = append(over, life.leaseChange)
 	}
-	return ids, time.Hour
+	return over, time.Hour
 }
 
 // requeue puts back leases whose end did not happen, and counts them. A later leadership has put back all of them itself.
-func (l *lessor) requeue(ctx context.Context, ids []int64) (left int) {
+func (l *lessor) requeue(ctx context.Context, over []leaseChange) (left int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if ctx.Err() != nil {
 		return 0
 	}
-	for _, id := range ids {
-		if life := l.leases[id]; life != nil && life.place < 0 {
+	for _, c := range over {
+		if life := l.leases[c.id]; life != nil && life.place < 0 {
 			life.due = time.Now().Add(expiryRetry)
 			heap.Push(&l.queue, life)
 			left++
@@ -282,14 +282,16 @@ func (q *leaseQueue) Pop() any {
 }
 
 // expireLeases proposes the end of leases, as the leader of a term, and waits for it.
-func (s *Store) expireLeases(ctx context.Context, ids []int64, term uint64) {
-	txns := make([]*corepb.Txn, len(ids))
-	for i, id := range ids {
-		txns[i] = oneOp(&corepb.Op{Op: &corepb.Op_LeaseRevoke{LeaseRevoke: &corepb.LeaseRevoke{Id: id, Term: term}}})
+func (s *Store) expireLeases(ctx context.Context, over []leaseChange, term uint64) {
+	txns := make([]*corepb.Txn, len(over))
+	for i, c := range over {
+		txns[i] = oneOp(&corepb.Op{Op: &corepb.Op_LeaseRevoke{LeaseRevoke: &corepb.LeaseRevoke{
+			Id: c.id, Term: term, Owner: c.owner, GrantedMillis: c.grantedMillis,
+		}}})
 	}
 	results, err := s.Submit(ctx, txns...).Wait(ctx)
 	if err != nil && ctx.Err() == nil {
-		s.logger.Warn("leases are over but could not be ended; trying again", "leases", len(ids), "err", err)
+		s.logger.Warn("leases are over but could not be ended; trying again", "leases", len(over), "err", err)
 	}
 	for _, result := range results {
 		if len(result.Results) == 1 && result.Results[0].OK {

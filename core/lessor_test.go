@@ -12,13 +12,13 @@ func TestLeasesGetTheirWholeTimeFromWhenTheNodeIsReady(t *testing.T) {
 		begin := time.Now()
 		ended := make(chan time.Duration, 1)
 		var l *lessor
-		l = newLessor(func(_ context.Context, ids []int64, _ uint64) {
-			for _, id := range ids {
-				l.remove(id)
+		l = newLessor(func(_ context.Context, over []leaseChange, _ uint64) {
+			for _, c := range over {
+				l.remove(c.id)
 			}
 			ended <- time.Since(begin)
 		})
-		l.grant(1, 4000)
+		l.grant(leaseChange{id: 1, ttlMillis: 4000})
 		<-time.After(time.Minute) // a replay that takes longer than the lease
 		l.lead(1)
 		ctx, cancel := context.WithCancel(t.Context())

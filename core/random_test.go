@@ -116,6 +116,9 @@ func (g *generator) txn(depth int) *corepb.Txn {
 	if depth == 2 && g.r.IntN(15) == 0 {
 		return oneOp(g.memberChange())
 	}
+	if depth == 2 && g.r.IntN(15) == 0 {
+		return oneOp(g.alarmOp())
+	}
 	txn := &corepb.Txn{AbortOnError: g.flip()}
 	if g.r.IntN(20) == 0 {
 		txn.Session = g.lease()
@@ -259,9 +262,11 @@ func (g *generator) memberChange() *corepb.Op {
 // memberOp is any of those that may stand among others, and now and then one that may not.
 func (g *generator) memberOp() *corepb.Op {
 	m := g.member()
-	switch g.r.IntN(5) {
+	switch g.r.IntN(6) {
 	case 0:
 		return g.memberChange()
+	case 5:
+		return g.alarmOp()
 	case 1, 2:
 		return &corepb.Op{Op: &corepb.Op_MemberUpdate{MemberUpdate: &corepb.MemberUpdate{Id: m.Id, PeerUrls: m.PeerUrls}}}
 	default:
@@ -269,6 +274,14 @@ func (g *generator) memberOp() *corepb.Op {
 		m.Listeners = map[string]string{"resp": "a:1", "etcd": "b:2", "zk": "c:3", "all": "d:4"}
 		return &corepb.Op{Op: &corepb.Op_MemberPublish{MemberPublish: &corepb.MemberPublish{Member: m}}}
 	}
+}
+
+// alarmOp raises or clears an alarm: CORRUPT, with which most commands are refused, is cleared more often.
+func (g *generator) alarmOp() *corepb.Op {
+	if g.r.IntN(3) == 0 {
+		return alarmOp(AlarmCorrupt, g.member().Id, g.r.IntN(5) == 0)
+	}
+	return alarmOp(corepb.Alarm_Kind(g.r.IntN(3)), g.member().Id, g.r.IntN(3) == 0)
 }
 
 func (g *generator) list(space uint32, key []byte) *corepb.Op {

@@ -248,7 +248,9 @@ func init() {
 		},
 		"revoke": func(a *args) *corepb.Op {
 			op := opLeaseRevoke(integer(a.next()))
-			op.GetLeaseRevoke().Term = uint64(a.number("term", 0))
+			revoke := op.GetLeaseRevoke()
+			revoke.Term, revoke.Owner = uint64(a.number("term", 0)), uint64(a.number("owner", 0))
+			revoke.GrantedMillis = int64(a.number("granted", 0))
 			return op
 		},
 		"resume": func(a *args) *corepb.Op {
@@ -268,6 +270,12 @@ func init() {
 				reap.Due = append(reap.Due, &corepb.Reap_Due{Space: uint32(integer(a.next())), Key: a.bytes(), DeadlineMillis: integer(a.next())})
 			}
 			return &corepb.Op{Op: &corepb.Op_Reap{Reap: reap}}
+		},
+		"alarm": func(a *args) *corepb.Op { // kind member
+			return alarmOp(corepb.Alarm_Kind(corepb.Alarm_Kind_value[a.next()]), uint64(integer(a.next())), !a.flag("clear"))
+		},
+		"hash-check": func(a *args) *corepb.Op {
+			return &corepb.Op{Op: &corepb.Op_HashCheck{HashCheck: &corepb.HashCheck{Id: uint64(integer(a.next()))}}}
 		},
 		"member-add": func(a *args) *corepb.Op { // id url …
 			return &corepb.Op{Op: &corepb.Op_MemberAdd{MemberAdd: &corepb.MemberAdd{

@@ -208,6 +208,9 @@ func (s *testStore) members() string {
 	for _, id := range slices.Sorted(maps.Keys(m.removed)) {
 		fmt.Fprintf(&out, "removed %d\n", id)
 	}
+	for _, alarm := range readAlarms(view) {
+		fmt.Fprintf(&out, "alarm %v of member %d\n", alarm.Kind, alarm.Member)
+	}
 	fmt.Fprintf(&out, "configuration %q\n", view.State().Conf)
 	return out.String()
 }

@@ -128,7 +128,7 @@ func (s *Store) applied(step *step) {
 	var ended []int64
 	for _, lease := range step.leases {
 		if lease.ttlMillis != 0 {
-			s.lessor.grant(lease.id, lease.ttlMillis)
+			s.lessor.grant(lease)
 		} else {
 			s.lessor.remove(lease.id)
 			ended = append(ended, lease.id)

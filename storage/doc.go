@@ -12,6 +12,15 @@
 // entries after State.AppliedIndex are applied again from the raft log. For that the raft log must still hold them: it
 // may be truncated up to DB.DurableApplied, which reads State from flushed files only. README.md goes through the cases.
 //
+// # Generations
+//
+//	 here                                     there
+//	Export ─► files, checksums ─► … ─► Receive, Write, Finish ─► Install: CURRENT names the next engine directory
+//
+// The state of a DB may be replaced by a later one as a whole. The Pebble database that holds a state is an engine, in a
+// directory of its own; views and purges hold the engine that they began with, and one that was replaced goes when the last
+// of them has ended. Install belongs to the goroutine that commits.
+//
 // # Failures
 //
 // Reads that fail latch on the reader they came from. Writes that fail, in the background or not, end the database for
@@ -21,10 +30,14 @@
 // # Goroutines
 //
 //   - The flush watcher calls Options.OnFlush. Started by Open, stopped by Close.
-//   - A guarded call of Pebble (commit, flush, checkpoint, purge step, open, metrics) runs on a goroutine that ends with
+//   - A guarded call of Pebble (commit, flush, checkpoint, purge step, open, metrics, install) runs on a goroutine that ends with
 //     it. The caller waits for it, and so does Close, unless the database has failed.
 //   - Close waits for views on a goroutine that ends when the last one is released.
+//   - An engine that was replaced is closed and removed on a goroutine that starts when its last view is released. Close
+//     waits for it.
 //   - Pebble's own flushes and compactions. Started by Open, stopped by Close.
 //
-// Locks: committing, around a commit until its state is visible; purger.running, around PurgeHistory. Views take none.
+// Locks: committing, around a commit or an install until its state is visible; purging, around PurgeHistory; exports.mu, while
+// an export is listed or removed; incoming.mu, around everything that touches the directories of snapshots on their way in.
+// Views take none.
 package storage

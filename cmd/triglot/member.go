@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -407,31 +405,4 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("there is no command %q; see '%s --help'", args[0], cmd.CommandPath())
 	}
 	return nil
-}
-
-// table prints aligned columns.
-type table struct{ w *tabwriter.Writer }
-
-func newTable(out io.Writer, columns ...string) table {
-	t := table{tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)}
-	if len(columns) > 0 {
-		t.row(columns...)
-	}
-	return t
-}
-
-func (t table) row(cells ...string) { fmt.Fprintln(t.w, strings.Join(cells, "\t")) }
-func (t table) end() error          { return t.w.Flush() }
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-func printJSON(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

@@ -65,7 +65,7 @@ all of it is on disk; one that has the name already is replaced. 'etcdctl snapsh
 			p.end()
 			info, err := inspect(args[0], cmd.ErrOrStderr())
 			if err != nil {
-				return fmt.Errorf("%s was written and is not good: %w", args[0], err)
+				return fmt.Errorf("what was written is not good: %w", err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "saved %s: %s, revision %d, from %s in %s\n",
 				args[0], humanBytes(written), info.Revision, m.endpoint, time.Since(begun).Round(time.Millisecond))
@@ -155,7 +155,7 @@ func newSnapshotStatusCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			info, err := inspect(args[0], cmd.ErrOrStderr())
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+				return err
 			}
 			return printBackup(cmd.OutOrStdout(), output, info)
 		},
@@ -173,7 +173,11 @@ func inspect(path string, progressOut io.Writer) (core.BackupInfo, error) {
 	defer file.Close()
 	p := newProgress(progressOut, "checking "+path)
 	defer p.end()
-	return core.InspectBackup(file, p.step)
+	info, err := core.InspectBackup(file, p.step)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return info, err
 }
 
 func printBackup(out io.Writer, form string, info core.BackupInfo) error {

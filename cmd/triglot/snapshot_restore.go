@@ -26,8 +26,8 @@ func newSnapshotRestoreCommand() *cobra.Command {
 		Long: `Make the data directory of a member of a new cluster from a backup, which is checked first.
 
 Run it once for every member of the new cluster, with the same file, the same --initial-cluster and the member's own
---name and --data-dir, which must be empty or not there; then start the members with the same flags. The new cluster has an identity of its own: members of
-the old one are refused. Leases keep their time, revisions go on from those of the backup.
+--name and --data-dir, which must be empty or not there; then start the members with the same flags. The new cluster has
+an identity of its own: members of the old one are refused. Revisions go on from that of the backup.
 
 Without --initial-cluster the new cluster has this one member. Where members talk TLS with each other, write the addresses
 as https://host:port.`,
@@ -43,7 +43,7 @@ as https://host:port.`,
 			if err != nil {
 				return fmt.Errorf("restoring %s into %s: %w", args[0], cfg.DataDir, err)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "restored %s into %s: member %s, revision %d, %d keys\n",
+			fmt.Fprintf(cmd.OutOrStdout(), "restored %s into %s: member %s, revision %d, keys: %d\n",
 				args[0], cfg.DataDir, cfg.Name, info.Revision, info.Keys)
 			return nil
 		},

@@ -222,26 +222,3 @@ func (c *clusterView) print(out io.Writer, form string) error {
 	}
 	return t.end()
 }
-
-// humanBytes is for reading, not for parsing: 1.2 MiB.
-func humanBytes(n int64) string {
-	for _, u := range sizeUnits {
-		if n >= u.bytes && u.bytes > 1 {
-			return fmt.Sprintf("%.1f %s", float64(n)/float64(u.bytes), u.name)
-		}
-	}
-	return fmt.Sprintf("%d B", n)
-}
-
-func humanSeconds(s float64) string {
-	return fmt.Sprintf("%.1f ms", s*1000)
-}
-
-func firstOf(texts ...string) string {
-	for _, text := range texts {
-		if text != "" {
-			return text
-		}
-	}
-	return "-"
-}

@@ -3850,8 +3850,11 @@ type LeaseRevoke struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// When not 0 the revocation is an expiry that the leader of this raft term decided on, and does nothing unless its
-	// entry is of the same term: a later leader has given the lease its full time again.
+	// entry is of the same term: a later leader has given the lease its full time again. It is of the lease as it was then:
+	// it also does nothing if that has another owner by now, or was granted at another time.
 	Term          uint64 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Owner         uint64 `protobuf:"varint,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	GrantedMillis int64  `protobuf:"varint,4,opt,name=granted_millis,json=grantedMillis,proto3" json:"granted_millis,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3896,6 +3899,20 @@ func (x *LeaseRevoke) GetId() int64 {
 func (x *LeaseRevoke) GetTerm() uint64 {
 	if x != nil {
 		return x.Term
+	}
+	return 0
+}
+
+func (x *LeaseRevoke) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
+func (x *LeaseRevoke) GetGrantedMillis() int64 {
+	if x != nil {
+		return x.GrantedMillis
 	}
 	return 0
 }
@@ -4876,10 +4893,12 @@ const file_command_proto_rawDesc = "" +
 	"\bpassword\x18\x02 \x01(\fR\bpassword\x12\x1d\n" +
 	"\n" +
 	"ttl_millis\x18\x03 \x01(\x03R\tttlMillis\x12\x14\n" +
-	"\x05owner\x18\x04 \x01(\x04R\x05owner\"1\n" +
+	"\x05owner\x18\x04 \x01(\x04R\x05owner\"n\n" +
 	"\vLeaseRevoke\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x12\n" +
-	"\x04term\x18\x02 \x01(\x04R\x04term\"=\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\x04R\x05owner\x12%\n" +
+	"\x0egranted_millis\x18\x04 \x01(\x03R\rgrantedMillis\"=\n" +
 	"\aPublish\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\fR\achannel\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\"%\n" +
