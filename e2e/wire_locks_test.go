@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
 // How each protocol takes a lock, works under it, and gives it back.
@@ -36,6 +37,9 @@ func (l *etcdLocker) take(key, holder string) (took bool, until int64, f fate, e
 			RequestPut: &pb.PutRequest{Key: []byte(key), Value: []byte(holder), Lease: grant.ID},
 		}}},
 	})
+	if errors.Is(rpctypes.Error(err), rpctypes.ErrLeaseNotFound) && now() >= until {
+		return false, until, refused, nil // the request took longer than the lease lasts
+	}
 	if err != nil {
 		return false, until, etcdFate(err), err
 	}
