@@ -2,7 +2,6 @@ package raftlog
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -324,10 +323,4 @@ func (r *simRun) look() {
 		r.m.run = nil
 		r.down = true
 	}
-}
-
-var errUnexpected = errors.New("unexpected")
-
-func unexpected(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", errUnexpected, fmt.Sprintf(format, args...))
 }
