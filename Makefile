@@ -35,7 +35,7 @@ e2e: ## run the built program with the clients of the three protocols
 
 .PHONY: race
 race: ## run the tests of the packages under the race detector (needs a C compiler)
-	$(GO) test -race $(RACEFLAGS) ./cmd/... ./protocols/... ./resp/... ./grpcsvc/... ./zkcompat/... ./core/... ./raftlog/... ./storage/...
+	TRIGLOT_SIM_RUNS=$${TRIGLOT_SIM_RUNS:-60} $(GO) test -race $(RACEFLAGS) ./cmd/... ./protocols/... ./resp/... ./grpcsvc/... ./zkcompat/... ./core/... ./raftlog/... ./storage/...
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)

@@ -145,8 +145,8 @@ func (c *simCluster) slowMember(ctx context.Context) {
 }
 
 // operator changes the membership: it adds learners, gives them votes, and removes others. One thing at a time.
-func (c *simCluster) operator(dice *rand.Rand) {
-	for c.wait(time.Duration(500+dice.IntN(3000)) * time.Millisecond) {
+func (c *simCluster) operator(faults context.Context, dice *rand.Rand) {
+	for c.net.wait(faults, time.Duration(500+dice.IntN(3000))*time.Millisecond) {
 		life := c.pick(dice)
 		if life == nil {
 			continue

@@ -109,9 +109,8 @@ func (c *simCluster) live(history *simHistory) {
 	for _, m := range c.all() {
 		m.start(c.initial(m))
 	}
-	watchers := c.begin(history)
-
 	faults, healed := context.WithTimeout(c.ctx, time.Duration(4000+c.dice.IntN(8000))*time.Millisecond)
+	watchers := c.begin(faults, history)
 	c.faults(faults)
 	healed()
 	c.net.heal()
@@ -125,8 +124,8 @@ func (c *simCluster) live(history *simHistory) {
 	c.close()
 }
 
-// begin starts the clients.
-func (c *simCluster) begin(history *simHistory) (watchers []*simWatcher) {
+// begin starts the clients. The operator rests when the faults are over.
+func (c *simCluster) begin(faults context.Context, history *simHistory) (watchers []*simWatcher) {
 	for i := range 4 {
 		c.client(func(dice *rand.Rand) { history.run(i, dice) })
 	}
@@ -136,7 +135,7 @@ func (c *simCluster) begin(history *simHistory) (watchers []*simWatcher) {
 	}
 	c.client(c.sampleStates)
 	if c.dice.IntN(3) > 0 {
-		c.client(c.operator)
+		c.client(func(dice *rand.Rand) { c.operator(faults, dice) })
 	}
 	for _, m := range c.all() {
 		w := &simWatcher{c: c, name: "the watcher of " + m.name}

@@ -53,7 +53,7 @@ func (c *clients) propose(r *simRun) {
 	made := make([]*simProposal, n)
 	for i := range group {
 		group[i] = Proposal{Seq: r.seq + 1 + uint64(i), Payload: make([]byte, w.dice.IntN(60))}
-		made[i] = &simProposal{id: proposalID{r.origin(), group[i].Seq}, r: r, floor: t.floor}
+		made[i] = &simProposal{id: proposalID{r.origin(), group[i].Seq}, r: r, floor: t.floor, made: w.steps}
 		t.proposals[made[i].id] = made[i]
 	}
 	r.seq += uint64(n)

@@ -46,6 +46,8 @@ type simProposal struct {
 	floor    uint64 // when it was proposed: its entry comes later
 	index    uint64 // its entry; 0 while it has none
 	ofChange bool
+	made     int // steps of the world, when it was proposed and when its member was told its fate
+	settled  int
 }
 
 type fate uint8
@@ -117,6 +119,8 @@ func (t *truth) extend(r *simRun, e *Entry, after image) {
 			w.fail("entry %d holds proposal %d of node %d after %d", e.Index, p.Seq, known.r.m.id, t.lastSeq[p.Origin])
 		case known.fate == fateDropped || known.fate == fateRefused:
 			w.fail("entry %d holds proposal %d of node %d, which was told that it is %v", e.Index, p.Seq, known.r.m.id, known.fate)
+		case t.gapBefore(known):
+			w.fail("entry %d holds proposal %d of node %d, but not the one that was queued before it", e.Index, p.Seq, known.r.m.id)
 		case e.Index <= known.floor:
 			w.fail("entry %d holds proposal %d of node %d, which was made after entry %d was known", e.Index, p.Seq, known.r.m.id, known.floor)
 		}
@@ -126,6 +130,23 @@ func (t *truth) extend(r *simRun, e *Entry, after image) {
 		}
 	}
 	t.log = append(t.log, f)
+}
+
+// gapBefore says whether the log lacks what the same member queued before a proposal and had not told the fate of by then:
+// who pipelines two commands must not find the second one done without the first. What it is told is lost may be missing,
+// since nobody was told that it is not there.
+func (t *truth) gapBefore(p *simProposal) bool {
+	for seq := p.id.seq - 1; seq > 0 && !p.ofChange; seq-- {
+		before := t.proposals[proposalID{p.id.origin, seq}]
+		switch {
+		case before.ofChange || before.fate == fateRefused || before.fate == fateLost:
+		case before.fate == fateDropped && before.settled <= p.made:
+			return false
+		default:
+			return before.index == 0
+		}
+	}
+	return false
 }
 
 // ack: a member told its own client.
@@ -157,7 +178,7 @@ func (t *truth) settled(r *simRun, seq uint64, f fate) {
 	case f == fateDropped && p.index != 0:
 		t.w.fail("node %d is told that its proposal %d is dropped, but it is entry %d", r.m.id, seq, p.index)
 	}
-	p.fate = f
+	p.fate, p.settled = f, t.w.steps
 	r.pending--
 }
 
