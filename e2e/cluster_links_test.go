@@ -201,12 +201,12 @@ func (p *proxied) copy(to io.Writer, from io.Reader, l *link) {
 				return
 			}
 		}
+		l.mu.Lock()
+		l.passed += int64(len(c.bytes)) // before anybody can have them
+		l.mu.Unlock()
 		if _, err := to.Write(c.bytes); err != nil {
 			return
 		}
-		l.mu.Lock()
-		l.passed += int64(len(c.bytes))
-		l.mu.Unlock()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -50,14 +51,16 @@ func (c tools) Etcd(args ...string) string {
 	return strings.TrimRight(tool(c.t, c.etcdctl, append([]string{"--endpoints", c.s.etcd}, args...)...), "\n")
 }
 
-// ZooKeeper gives the last line that the client prints as an answer. Lines of its log, and of the connection's events,
-// come before the answer and now and then after it.
+// connectionNews is what zkCli's other thread prints when the connection is up, at times in the middle of an answer.
+var connectionNews = regexp.MustCompile(`\n?(WATCHER::|WatchedEvent [^\n]*)\n`)
+
+// ZooKeeper gives the last line that the client prints as an answer. Lines of its log come before it.
 func (c tools) ZooKeeper(args ...string) string {
 	c.t.Helper()
 	answer := ""
-	for line := range strings.Lines(tool(c.t, c.zkCli, append([]string{"-server", c.s.zk}, args...)...)) {
-		line = strings.TrimRight(line, "\n")
-		if line != "" && line != "WATCHER::" && !strings.HasPrefix(line, "WatchedEvent") {
+	text := tool(c.t, c.zkCli, append([]string{"-server", c.s.zk}, args...)...)
+	for line := range strings.Lines(connectionNews.ReplaceAllString(text, "")) {
+		if line = strings.TrimRight(line, "\n"); line != "" {
 			answer = line
 		}
 	}

@@ -111,11 +111,11 @@ func (c *command) categories() []string {
 		{"@hash", c.group == "hash"},
 		{"@string", c.group == "string"},
 		{"@pubsub", c.flags&flagPubsub != 0},
-		{"@admin", c.flags&flagAdmin != 0},
+		{"@admin", c.flags&(flagAdmin|flagAdminOnly) != 0},
 		{"@fast", c.flags&flagFast != 0},
 		{"@slow", c.flags&flagFast == 0},
 		{"@blocking", c.flags&flagBlocking != 0},
-		{"@dangerous", c.flags&(flagAdmin|flagDangerous) != 0},
+		{"@dangerous", c.flags&(flagAdmin|flagAdminOnly|flagDangerous) != 0},
 		{"@connection", isConnection || (c.group == "connection" || c.group == "cluster") && len(c.subs) == 0},
 		{"@transaction", c.group == "transactions"},
 	} {

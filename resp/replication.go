@@ -19,7 +19,7 @@ import (
 
 var replicationCommands = []*command{
 	{
-		name: "role", arity: 1, flags: session | flagFast | flagAdmin | flagDangerous, since: "2.8.12", group: "server",
+		name: "role", arity: 1, flags: session | flagFast | flagAdminOnly, since: "2.8.12", group: "server",
 		summary: "Tells whether this node leads, and who follows or is followed.", run: runRole,
 	}, {
 		name: "wait", arity: 3, flags: flagNoscript | flagConnection, since: "3.0.0", group: "generic",

@@ -63,6 +63,7 @@ const (
 	flagDangerous  // category
 	flagKeyspace   // category
 	flagConnection // category
+	flagAdminOnly  // category @admin, with @dangerous, without the flag
 )
 
 var flagNames = []struct {

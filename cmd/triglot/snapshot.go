@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -213,6 +214,7 @@ func printBackup(out io.Writer, form string, info core.BackupInfo) error {
 	for _, m := range info.Members {
 		names = append(names, m.Name)
 	}
+	slices.Sort(names)
 	t.row(info.Created.UTC().Format(time.RFC3339), humanBytes(info.TotalBytes), fmt.Sprint(info.Keys), fmt.Sprint(info.Revision),
 		fmt.Sprint(info.Index), idText(info.ClusterID), dash(strings.Join(names, ",")), dash(info.Version))
 	return t.end()
