@@ -33,9 +33,10 @@ e2e: ## run the built program with the clients of the three protocols
 	done
 	cd e2e && $(GO) test -count=1 -timeout $(E2ETIMEOUT) ./...
 
+# Races are in what runs at the same time: random runs that only try more of the same are short here.
 .PHONY: race
 race: ## run the tests of the packages under the race detector (needs a C compiler)
-	TRIGLOT_SIM_RUNS=$${TRIGLOT_SIM_RUNS:-60} $(GO) test -race $(RACEFLAGS) ./cmd/... ./protocols/... ./resp/... ./grpcsvc/... ./zkcompat/... ./core/... ./raftlog/... ./storage/...
+	TRIGLOT_SIM_RUNS=$${TRIGLOT_SIM_RUNS:-60} $(GO) test -race -short $(RACEFLAGS) ./cmd/... ./protocols/... ./resp/... ./grpcsvc/... ./zkcompat/... ./core/... ./raftlog/... ./storage/...
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)
