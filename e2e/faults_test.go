@@ -51,8 +51,8 @@ func TestOldValuesAreNoticed(t *testing.T) {
 	f := newFaults(t, addresses, rand.Uint64())
 	f.expected = true
 	f.makeParents()
-	f.keyLoad(f.slots(3, "/f/register", 100, keyModel))
-	<-time.After(3 * time.Second)
+	f.keyLoad(f.slots(6, "/f/register", 100, keyModel))
+	<-time.After(15 * time.Second) // chance decides who reads what: this is many times what one finding takes
 	c.heal()
 	f.rest()
 	if f.broken.Load() == 0 {
