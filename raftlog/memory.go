@@ -27,7 +27,7 @@ type memory struct {
 type limits struct{ entries, bytes, moreEntries, moreBytes int }
 
 // What a lone member keeps. It needs none of it.
-var aloneLimits = limits{entries: 4096, bytes: 16 << 20, moreEntries: 4096, moreBytes: 16 << 20}
+var aloneLimits = limits{entries: 256, bytes: 1 << 20, moreEntries: 256, moreBytes: 1 << 20}
 
 // entryOverheadBytes is what an entry takes beside its payload.
 const entryOverheadBytes = 128

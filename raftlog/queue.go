@@ -3,6 +3,7 @@ package raftlog
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -109,6 +110,21 @@ func (q *queue) add(origin uint64, ps []Proposal) (wasEmpty bool, err error) {
 	q.bytes += total
 	return wasEmpty, nil
 }
+
+// gather lets goroutines that are about to add something do so, as long as they do: a write and a sync for each few
+// proposals cost more than the moment that it takes.
+func (q *queue) gather() {
+	for n, turns := q.waiting(), 0; n > 0 && turns < gatherTurnsMax; turns++ {
+		runtime.Gosched()
+		more := q.waiting()
+		if more == n {
+			return
+		}
+		n = more
+	}
+}
+
+const gatherTurnsMax = 32
 
 // take removes the oldest chunk if it adds no more than bytes and count to an entry. One that may still grow is only taken
 // if open is true.
