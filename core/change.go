@@ -1,6 +1,10 @@
 package core
 
-import "github.com/triglot/triglot/storage"
+import (
+	"bytes"
+
+	"github.com/triglot/triglot/storage"
+)
 
 // record reads what a key holds, nil when there is nothing or its time is over. The value must not be modified.
 func (t *tx) record(space byte, key []byte) *storage.Record {
@@ -129,41 +133,50 @@ func (t *tx) writeCurrent(space byte, key []byte, before, after *storage.Record)
 	if was == nil {
 		was = &none
 	}
+	t.scratch = storage.CurrentKey(t.scratch[:0], space, key)
 	if is == nil {
 		is = &none
-		t.b.Delete(storage.CurrentKey(nil, space, key))
+		t.b.Delete(t.scratch)
 	} else {
-		t.b.Set(storage.CurrentKey(nil, space, key), is.Append(nil))
+		t.encoded = is.Append(t.encoded[:0])
+		t.b.Set(t.scratch, bytes.Clone(t.encoded))
 	}
 	if was.CreateRevision != is.CreateRevision {
-		if was.CreateRevision != 0 {
-			t.b.Delete(storage.ScanKey(nil, space, was.CreateRevision, key))
-		}
-		if is.CreateRevision != 0 {
-			t.b.Set(storage.ScanKey(nil, space, is.CreateRevision, key), nil)
-		}
+		t.moveRow(was.CreateRevision, is.CreateRevision, func(dst []byte, revision int64) []byte {
+			return storage.ScanKey(dst, space, revision, key)
+		})
 	}
 	if was.DeadlineMillis != is.DeadlineMillis {
-		if was.DeadlineMillis != 0 {
-			t.b.Delete(storage.DeadlineKey(nil, was.DeadlineMillis, space, key))
-		}
+		t.moveRow(was.DeadlineMillis, 0, func(dst []byte, millis int64) []byte {
+			return storage.DeadlineKey(dst, millis, space, key)
+		})
 		if is.DeadlineMillis != 0 {
 			t.setDeadline(is.DeadlineMillis, space, key)
 		}
 	}
 	if was.Lease != is.Lease {
-		if was.Lease != 0 {
-			t.b.Delete(storage.AttachmentKey(nil, was.Lease, space, key))
-		}
-		if is.Lease != 0 {
-			t.b.Set(storage.AttachmentKey(nil, is.Lease, space, key), nil)
-		}
+		t.moveRow(was.Lease, is.Lease, func(dst []byte, lease int64) []byte {
+			return storage.AttachmentKey(dst, lease, space, key)
+		})
+	}
+}
+
+// moveRow replaces a row without a value that finds a key by a number; 0 stands for no row.
+func (t *tx) moveRow(from, to int64, rowKey func(dst []byte, number int64) []byte) {
+	if from != 0 {
+		t.scratch = rowKey(t.scratch[:0], from)
+		t.b.Delete(t.scratch)
+	}
+	if to != 0 {
+		t.scratch = rowKey(t.scratch[:0], to)
+		t.b.Add(t.scratch, nil)
 	}
 }
 
 // setDeadline enters a time at which a key is to be looked at.
 func (t *tx) setDeadline(millis int64, space byte, key []byte) {
-	t.b.Set(storage.DeadlineKey(nil, millis, space, key), nil)
+	t.scratch = storage.DeadlineKey(t.scratch[:0], millis, space, key)
+	t.b.Set(t.scratch, nil)
 	if t.deadline == 0 || millis < t.deadline {
 		t.deadline = millis
 	}

@@ -45,6 +45,7 @@ type Config struct {
 	CommandBytesMax int // size of one command in the log; 0 = 2 MiB and some slack
 
 	CacheBytes    int64 // block cache; 0 = storage's default
+	RowCacheBytes int64 // keys read or written lately; 0 = storage's default
 	MemtableBytes int64 // 0 = storage's default
 	EngineWAL     bool  // state engine with a write-ahead log of its own
 

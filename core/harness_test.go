@@ -121,15 +121,18 @@ func (s *testStore) view(txn *corepb.Txn) *TxnResult {
 	return result
 }
 
-// dump gives every row of the database, of every table.
+// dump gives the state and every row of the database, of every table. The row of the state is as old as the last drain.
 func dump(t testing.TB, db *storage.DB) string {
 	t.Helper()
 	view := db.View()
 	defer view.Release()
 	var out bytes.Buffer
+	fmt.Fprintf(&out, "%q\n", view.State().Append(nil))
 	iter := view.Scan([]byte{0}, []byte{0xff})
 	for iter.Next() {
-		fmt.Fprintf(&out, "%q = %q\n", iter.Key(), iter.Value())
+		if string(iter.Key()) != "\x01state" {
+			fmt.Fprintf(&out, "%q = %q\n", iter.Key(), iter.Value())
+		}
 	}
 	iter.Close()
 	if err := view.Err(); err != nil {

@@ -17,7 +17,14 @@ func appendPosition(dst []byte, collection uint64, position int64) []byte {
 }
 
 func (t *tx) setElement(collection uint64, position int64, value []byte) {
-	t.b.Set(appendPosition(nil, collection, position), value)
+	t.scratch = appendPosition(t.scratch[:0], collection, position)
+	t.b.Set(t.scratch, value)
+}
+
+// addElement is setElement for a position where there is none.
+func (t *tx) addElement(collection uint64, position int64, value []byte) {
+	t.scratch = appendPosition(t.scratch[:0], collection, position)
+	t.b.Add(t.scratch, value)
 }
 
 // elements reads n elements from a position on. The values may be kept.
@@ -52,7 +59,8 @@ func (t *tx) deleteElements(collection uint64, from, n int64) {
 		return
 	}
 	for i := range n {
-		t.b.Delete(appendPosition(nil, collection, from+i))
+		t.scratch = appendPosition(t.scratch[:0], collection, from+i)
+		t.b.Delete(t.scratch)
 	}
 }
 

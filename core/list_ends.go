@@ -17,7 +17,7 @@ func (t *tx) pushEnd(list *storage.Record, left bool, value []byte) {
 		position = list.Head
 	}
 	list.Count++
-	t.setElement(list.Collection, position, value)
+	t.addElement(list.Collection, position, value)
 }
 
 // popEnd takes n elements, no more than there are, the outermost first.

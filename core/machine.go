@@ -25,7 +25,34 @@ type machine struct {
 	installed func(before *storage.View)
 	commits   *durations // nil = nobody counts
 
-	completed []completion // reused
+	// Reused from command to command.
+	completed []completion
+	work      work
+}
+
+// work is memory that commands need while they are carried out, and not after.
+type work struct {
+	scratch, encoded []byte
+	events           []*storage.Event
+}
+
+// workBytesMax bounds what a command leaves to the next one.
+const workBytesMax = 64 << 10
+
+func (w *work) lend(t *tx) { t.scratch, t.encoded, t.events = w.scratch, w.encoded, w.events[:0] }
+
+func (w *work) takeBack(t *tx) {
+	*w = work{}
+	if cap(t.scratch) <= workBytesMax {
+		w.scratch = t.scratch
+	}
+	if cap(t.encoded) <= workBytesMax {
+		w.encoded = t.encoded
+	}
+	if cap(t.events) <= workBytesMax/8 {
+		clear(t.events)
+		w.events = t.events
+	}
 }
 
 // step is what a run of entries did.
@@ -163,6 +190,8 @@ func (m *machine) applyOne(batch *storage.Batch, payload []byte, reconfigures bo
 	}
 	state := batch.State()
 	t := tx{r: batch, b: batch, now: state.StampMillis, term: state.AppliedTerm, reconfigures: reconfigures}
+	m.work.lend(&t)
+	defer m.work.takeBack(&t)
 	result := t.run(txn)
 	s.events = append(s.events, t.events...)
 	s.leases = append(s.leases, t.leases...)

@@ -1,6 +1,10 @@
 package core
 
-import "github.com/triglot/triglot/storage"
+import (
+	"bytes"
+
+	"github.com/triglot/triglot/storage"
+)
 
 // ContainerGraceMillis is how long a container stays after its last child went, as ZooKeeper's cleaner has it by default
 // (znode.container.checkIntervalMs). It is part of the state machine: all replicas compute the same times.
@@ -27,12 +31,13 @@ func (t *tx) tree(path []byte) storage.Tree {
 }
 
 func (t *tx) setTree(path []byte, tree storage.Tree) {
-	key := storage.TreeKey(nil, path)
+	t.scratch = storage.TreeKey(t.scratch[:0], path)
 	if tree == (storage.Tree{}) {
-		t.b.Delete(key)
+		t.b.Delete(t.scratch)
 		return
 	}
-	t.b.Set(key, tree.Append(nil))
+	t.encoded = tree.Append(t.encoded[:0])
+	t.b.Set(t.scratch, bytes.Clone(t.encoded))
 }
 
 // holdsNode reports whether a path's own key makes it a node.
@@ -95,7 +100,8 @@ func (t *tx) childAdded(path []byte) (ancestors int32) {
 	tree.Pzxid = t.revision
 	t.clearIdle(parent, &tree)
 	t.setTree(parent, tree)
-	t.b.Set(storage.ChildKey(nil, parent, name), nil)
+	t.scratch = storage.ChildKey(t.scratch[:0], parent, name)
+	t.b.Add(t.scratch, nil)
 	if there {
 		return 0
 	}
@@ -105,7 +111,8 @@ func (t *tx) childAdded(path []byte) (ancestors int32) {
 // childRemoved takes a node from its parent and returns how many ancestors ceased to be nodes by it.
 func (t *tx) childRemoved(path []byte) (ancestors int32) {
 	parent, name := parentPath(path)
-	t.b.Delete(storage.ChildKey(nil, parent, name))
+	t.scratch = storage.ChildKey(t.scratch[:0], parent, name)
+	t.b.Delete(t.scratch)
 	tree := t.tree(parent)
 	tree.Deletes++
 	tree.Children--
@@ -143,7 +150,8 @@ func (t *tx) scheduleIdle(path []byte, rec *storage.Record, tree *storage.Tree) 
 // clearIdle takes back scheduleIdle.
 func (t *tx) clearIdle(path []byte, tree *storage.Tree) {
 	if tree.IdleDeadlineMillis != 0 {
-		t.b.Delete(storage.DeadlineKey(nil, tree.IdleDeadlineMillis, idleSpace, path))
+		t.scratch = storage.DeadlineKey(t.scratch[:0], tree.IdleDeadlineMillis, idleSpace, path)
+		t.b.Delete(t.scratch)
 		tree.IdleDeadlineMillis = 0
 	}
 }

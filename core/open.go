@@ -34,7 +34,7 @@ func (s *Store) open(ctx context.Context) error {
 	flushed := make(chan struct{}, 1) // one note is enough: what is flushed is looked up
 	db, err := storage.Open(storage.Options{
 		Dir: filepath.Join(s.cfg.Dir, "state"), FS: s.cfg.FS, Logger: s.logger,
-		CacheBytes: s.cfg.CacheBytes, MemtableBytes: s.cfg.MemtableBytes, EngineWAL: s.cfg.EngineWAL,
+		CacheBytes: s.cfg.CacheBytes, RowCacheBytes: s.cfg.RowCacheBytes, MemtableBytes: s.cfg.MemtableBytes, EngineWAL: s.cfg.EngineWAL,
 		OnFlush: func() { notify(flushed) },
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -193,15 +194,13 @@ func (s *Store) Submit(ctx context.Context, txns ...*corepb.Txn) *Pending {
 		p.fail(nil)
 		return p
 	}
-	proposals := make([]raftlog.Proposal, len(txns))
-	for i, txn := range txns {
-		payload, err := txn.MarshalVT()
-		if err != nil {
-			p.fail(&Error{Code: CodeBadArguments, Detail: err.Error()})
-			return p
-		}
-		proposals[i].Payload = payload
+	e := encodings.Get().(*encoding)
+	defer e.giveBack()
+	if err := e.encode(txns); err != nil {
+		p.fail(&Error{Code: CodeBadArguments, Detail: err.Error()})
+		return p
 	}
+	proposals := e.proposals
 	if err := s.waiting.enter(p); err != nil {
 		p.fail(err)
 		return p
@@ -214,6 +213,46 @@ func (s *Store) Submit(ctx context.Context, txns ...*corepb.Txn) *Pending {
 		p.fail(refusal(err))
 	}
 	return p
+}
+
+// encoding is a group of commands on their way into the log, which copies them.
+type encoding struct {
+	proposals []raftlog.Proposal
+	bytes     []byte
+	sizes     []int
+}
+
+var encodings = sync.Pool{New: func() any { return &encoding{} }}
+
+const encodingBytesMax = 64 << 10 // larger ones are not kept
+
+func (e *encoding) encode(txns []*corepb.Txn) error {
+	size := 0
+	for _, txn := range txns {
+		n := txn.SizeVT()
+		e.sizes = append(e.sizes, n)
+		size += n
+	}
+	e.bytes = slices.Grow(e.bytes, size)[:size]
+	rest := e.bytes
+	for i, txn := range txns {
+		payload := rest[:e.sizes[i]]
+		if _, err := txn.MarshalToSizedBufferVT(payload); err != nil {
+			return err
+		}
+		e.proposals = append(e.proposals, raftlog.Proposal{Payload: payload})
+		rest = rest[len(payload):]
+	}
+	return nil
+}
+
+func (e *encoding) giveBack() {
+	if cap(e.bytes) > encodingBytesMax {
+		return
+	}
+	clear(e.proposals)
+	e.proposals, e.bytes, e.sizes = e.proposals[:0], e.bytes[:0], e.sizes[:0]
+	encodings.Put(e)
 }
 
 // refusal translates why the log did not take a proposal.

@@ -28,7 +28,8 @@ type tx struct {
 	deadline int64                      // the soonest deadline set, 0 for none
 
 	hashCheck uint64 // the last HashCheck, 0 for none
-	scratch   []byte // for keys that are looked up and not kept
+	scratch   []byte // for keys that are looked up or written, and not kept
+	encoded   []byte // for values on their way into the batch
 }
 
 // run carries out a Txn and everything nested in it. When the Txn is undone the state is as before.
@@ -45,6 +46,7 @@ func (t *tx) run(txn *corepb.Txn) *TxnResult {
 	if result.Err != nil {
 		t.undo(start)
 	}
+	t.keep(start)
 	result.Revision = t.r.State().Revision
 	result.Changed = t.revision != 0
 	return result
@@ -81,6 +83,13 @@ func (t *tx) undo(to position) {
 	t.alarms, t.hashCheck = to.alarms, to.hashCheck
 	t.events, t.leases, t.moves = t.events[:to.events], t.leases[:to.leases], t.moves[:to.moves]
 	t.before = nil // made again from the events that are left
+}
+
+// keep says that the command will not be taken back to a point any more.
+func (t *tx) keep(at position) {
+	if t.b != nil {
+		t.b.Keep(at.batch)
+	}
 }
 
 // decision says whether the guards of a Txn hold, and the same of those nested in the branch that this chooses, in order.
@@ -188,6 +197,7 @@ func (t *tx) alone(txn *corepb.Txn, result *TxnResult) {
 	if result.Err != nil {
 		t.undo(start)
 	}
+	t.keep(start)
 }
 
 // takeRevision gives the command its revision, at its first change.

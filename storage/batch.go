@@ -3,9 +3,7 @@ package storage
 import (
 	"bytes"
 	"errors"
-	"fmt"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/tidwall/btree"
 )
 
@@ -17,17 +15,33 @@ import (
 type Batch struct {
 	db     *DB
 	engine *engine // the current one: nothing replaces it while a batch is under way
+	base   *pinned // what it reads from
 	state  State
 	err    error
 	ended  bool
+	*overlay
+}
 
+// overlay is what a batch knows. It is used again by the next one, since a step makes some hundreds of pieces.
+type overlay struct {
 	entries   map[string]*entry           // every key touched: written, or read from the base
+	touched   []*entry                    // the same, in the order in which they came
+	ordered   bool                        // whether written is kept: from the first scan on
 	written   btree.Map[string, *entry]   // those written, in order
 	intervals btree.Map[string, interval] // deleted from the base, by lower bound; apart from each other
 	cached    int                         // bytes of base values held by entries
 
-	journal []change // how to take back every write, in order
+	// Rows of log and history, which are added and never changed. They join an order when somebody asks for them.
+	rows        []entry
+	rowsOrdered int // so many of them are in rowsOrder
+	rowsOrder   btree.Map[string, *entry]
+
+	journal []change // how to take back every write since the first mark, in order
 	marks   []mark
+
+	room    arena // for keys
+	rowRoom arena // for rows of log and history, which outlive the batch: it is given out once
+	made    slab  // entries
 }
 
 type writeKind uint8
@@ -61,20 +75,73 @@ type interval struct{ lower, upper string }
 // change is one step to take back: an entry's write as it was before, or an interval that came or went.
 type change struct {
 	entry    *entry
-	write    writeKind
 	value    []byte
-	interval interval
+	interval *interval
+	write    writeKind
 	inserted bool // of the interval
 }
 
 type mark struct {
-	journal int
-	state   State
+	journal, rows int
+	state         State
+}
+
+// slab makes entries in blocks, which are used again.
+type slab struct {
+	blocks [][]entry
+	used   int // entries given out
+}
+
+const slabBlock = 64
+
+func (s *slab) take() *entry {
+	block, at := s.used/slabBlock, s.used%slabBlock
+	if block == len(s.blocks) {
+		s.blocks = append(s.blocks, make([]entry, slabBlock))
+	}
+	s.used++
+	return &s.blocks[block][at]
+}
+
+// reset takes all entries back and keeps a bounded number of them.
+func (s *slab) reset() {
+	for i := 0; i*slabBlock < s.used; i++ {
+		clear(s.blocks[i])
+	}
+	s.blocks = s.blocks[:min(len(s.blocks), keptMax/slabBlock)]
+	s.used = 0
+}
+
+// reset forgets everything, and keeps memory for a step of usual size.
+func (o *overlay) reset() {
+	if len(o.entries) > keptMax {
+		o.entries = make(map[string]*entry, 64)
+	}
+	clear(o.entries)
+	o.touched = emptied(o.touched)
+	o.rows = emptied(o.rows)
+	o.journal = emptied(o.journal)
+	o.marks = emptied(o.marks)
+	o.ordered, o.rowsOrdered, o.cached = false, 0, 0
+	o.written, o.rowsOrder = btree.Map[string, *entry]{}, btree.Map[string, *entry]{}
+	o.intervals = btree.Map[string, interval]{}
+	o.room.reset()
+	o.made.reset()
+}
+
+func emptied[T any](s []T) []T {
+	if cap(s) > keptMax {
+		return nil
+	}
+	clear(s)
+	return s[:0]
 }
 
 const (
 	// Base values kept for rereading. A step touches far less; a huge one reads from Pebble's cache again.
 	cachedBytesMax = 4 << 20
+	// So many pieces of each kind are kept from one batch to the next.
+	keptMax = 4096
 	// A range with no more keys than this is deleted key by key: each range tombstone costs every later read of the
 	// memtable it lies in, where a few point tombstones cost nothing.
 	pointDeletesMax = 64
@@ -85,9 +152,13 @@ var errBatchEnded = errors.New("storage: batch has ended")
 
 // NewBatch starts a batch over the present state. The one before must have been committed or discarded.
 func (db *DB) NewBatch() *Batch {
-	base := db.current.Load()
-	b := &Batch{db: db, engine: base.engine, state: base.state, entries: make(map[string]*entry, 64), err: db.Err()}
-	if db.closed.Load() {
+	base := db.pinCurrent()
+	o := db.spare.Swap(nil)
+	if o == nil {
+		o = &overlay{entries: make(map[string]*entry, 64)}
+	}
+	b := &Batch{db: db, engine: base.engine, base: base, state: base.state, err: db.Err(), overlay: o}
+	if base.ground == nil {
 		b.fail(ErrClosed)
 	}
 	return b
@@ -112,6 +183,9 @@ func (b *Batch) Get(key []byte) ([]byte, bool) {
 	if b.err != nil {
 		return nil, false
 	}
+	if isHistorical(key) {
+		return b.getRow(key)
+	}
 	e := b.entries[string(key)]
 	if e != nil {
 		switch e.write {
@@ -132,26 +206,65 @@ func (b *Batch) Get(key []byte) ([]byte, bool) {
 
 // readBase reads from the database and remembers what it read while there is room.
 func (b *Batch) readBase(key []byte, e *entry) ([]byte, bool) {
-	value, closer, err := b.engine.pebble.Get(key)
-	kind := basePresent
+	value, present, err := b.base.get(key)
 	if err != nil {
-		if !errors.Is(err, pebble.ErrNotFound) {
-			b.fail(fmt.Errorf("storage: read: %w", err))
-			return nil, false
-		}
-		kind = baseAbsent
-	} else {
-		value = append(make([]byte, 0, len(value)), value...)
-		_ = closer.Close()
+		b.fail(err)
+		return nil, false
 	}
 	if b.cached < cachedBytesMax {
 		if e == nil {
-			e = b.insert(string(key))
+			e = b.insert(key)
 		}
-		e.base, e.baseValue = kind, value
+		e.base, e.baseValue = baseAbsent, value
+		if present {
+			e.base = basePresent
+		}
 		b.cached += len(key) + len(value) + 64
 	}
-	return value, kind == basePresent
+	return value, present
+}
+
+// isHistorical says whether a key is of the log or of the history.
+func isHistorical(key []byte) bool { return key[0] == tableLog || key[0] == tableHistory }
+
+// getRow is Get for log and history.
+func (b *Batch) getRow(key []byte) ([]byte, bool) {
+	b.orderRows()
+	if e, ok := b.rowsOrder.Get(bytesString(key)); ok {
+		return e.value, true
+	}
+	value, present, err := b.base.get(key)
+	if err != nil {
+		b.fail(err)
+		return nil, false
+	}
+	return value, present
+}
+
+// addRow writes a row of log or history. Key and value are of the batch's room.
+func (b *Batch) addRow(key, value []byte) {
+	b.rows = append(b.rows, entry{key: bytesString(key), write: writeSet, value: value})
+}
+
+// orderRows brings the rows of log and history into the order in which they are looked for.
+func (b *Batch) orderRows() {
+	for ; b.rowsOrdered < len(b.rows); b.rowsOrdered++ {
+		e := b.rows[b.rowsOrdered]
+		b.rowsOrder.Set(e.key, &e)
+	}
+}
+
+// order begins to keep what is written in order.
+func (b *Batch) order() {
+	if b.ordered {
+		return
+	}
+	b.ordered = true
+	for _, e := range b.touched {
+		if e.write != writeNone {
+			b.written.Set(e.key, e)
+		}
+	}
 }
 
 // Scan goes over [lower, upper) of the base with the batch's writes merged in.
@@ -160,30 +273,54 @@ func (b *Batch) Scan(lower, upper []byte, options ...ScanOption) *Iterator {
 	if b.err != nil || isEmpty(lower, upper) {
 		return it
 	}
-	base, err := b.engine.pebble.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
-		b.fail(fmt.Errorf("storage: scan: %w", err))
-		return it
+	if isHistorical(lower) {
+		b.orderRows()
+		it.overlay = b.rowsOrder.Iter()
+	} else {
+		b.order()
+		it.overlay = b.written.Iter()
 	}
-	it.base = base
-	it.overlay = b.written.Iter()
+	if err := it.begin(b.base); err != nil {
+		b.fail(err)
+	}
 	return it
 }
 
-// Set writes a value. The batch takes both slices over.
+// Set writes a value. The batch takes it over; the key remains the caller's.
 func (b *Batch) Set(key, value []byte) {
+	if b.ended {
+		return
+	}
 	e := b.entries[string(key)]
 	if e == nil {
-		e = b.insert(bytesString(key))
+		e = b.insert(key)
+	}
+	b.write(e, writeSet, value)
+}
+
+// Add is Set of a key that is known to be absent. It spares the layers and Pebble a deletion when the key is gone again soon.
+func (b *Batch) Add(key, value []byte) {
+	if b.ended {
+		return
+	}
+	e := b.entries[string(key)]
+	if e == nil {
+		e = b.insert(key)
+		if b.covering(key) == nil { // or else it may be there below
+			e.base = baseAbsent
+		}
 	}
 	b.write(e, writeSet, value)
 }
 
 // Delete removes a key. The key remains the caller's.
 func (b *Batch) Delete(key []byte) {
+	if b.ended {
+		return
+	}
 	e := b.entries[string(key)]
 	if e == nil {
-		e = b.insert(string(key))
+		e = b.insert(key)
 	}
 	b.write(e, writeDelete, nil)
 }
@@ -201,6 +338,7 @@ func (b *Batch) DeleteRange(lower, upper []byte) {
 		return
 	}
 
+	b.order()
 	// What was written into the range so far is gone: the interval alone stands for it.
 	var inside []*entry
 	b.written.Ascend(bytesString(lower), func(key string, e *entry) bool {
@@ -233,10 +371,10 @@ func (b *Batch) DeleteRange(lower, upper []byte) {
 		merged.lower = min(merged.lower, i.lower)
 		merged.upper = max(merged.upper, i.upper)
 		b.intervals.Delete(i.lower)
-		b.journal = append(b.journal, change{interval: i})
+		b.note(change{interval: &i})
 	}
 	b.intervals.Set(merged.lower, merged)
-	b.journal = append(b.journal, change{interval: merged, inserted: true})
+	b.note(change{interval: &merged, inserted: true})
 }
 
 // firstKeys collects the keys of a range, and says whether these are all.
@@ -252,20 +390,30 @@ func (b *Batch) firstKeys(lower, upper []byte, keysMax int) (keys [][]byte, all 
 	return keys, true
 }
 
-func (b *Batch) insert(key string) *entry {
-	e := &entry{key: key}
-	b.entries[key] = e
+func (b *Batch) insert(key []byte) *entry {
+	e := b.made.take()
+	e.key = bytesString(b.room.copy(key))
+	b.entries[e.key] = e
+	b.touched = append(b.touched, e)
 	return e
+}
+
+// note remembers how to take a change back, if there is a mark to go back to.
+func (b *Batch) note(c change) {
+	if len(b.marks) > 0 {
+		b.journal = append(b.journal, c)
+	}
 }
 
 // write changes what the batch writes to a key, and notes how to take that back.
 func (b *Batch) write(e *entry, kind writeKind, value []byte) {
-	b.journal = append(b.journal, change{entry: e, write: e.write, value: e.value})
+	b.note(change{entry: e, write: e.write, value: e.value})
 	b.put(e, kind, value)
 }
 
 func (b *Batch) put(e *entry, kind writeKind, value []byte) {
 	switch {
+	case !b.ordered:
 	case e.write == writeNone && kind != writeNone:
 		b.written.Set(e.key, e)
 	case e.write != writeNone && kind == writeNone:
@@ -295,10 +443,19 @@ func (b *Batch) intervalAtOrBefore(key string) *interval {
 	return found
 }
 
-// Mark is a point to which Undo can go back, State included. It costs a copy of State.
+// Mark is a point to which Undo can go back, State included. It costs a copy of State, until Keep.
 func (b *Batch) Mark() int {
-	b.marks = append(b.marks, mark{journal: len(b.journal), state: b.state})
+	b.marks = append(b.marks, mark{journal: len(b.journal), rows: len(b.rows), state: b.state})
 	return len(b.marks) - 1
+}
+
+// Keep says that nobody goes back to a mark, nor to one made since.
+func (b *Batch) Keep(from int) {
+	b.marks = b.marks[:from]
+	if from == 0 {
+		clear(b.journal)
+		b.journal = b.journal[:0]
+	}
 }
 
 // Undo takes back everything since a mark. Marks made since are void; the mark itself still holds.
@@ -312,11 +469,15 @@ func (b *Batch) Undo(to int) {
 		case c.inserted:
 			b.intervals.Delete(c.interval.lower)
 		default:
-			b.intervals.Set(c.interval.lower, c.interval)
+			b.intervals.Set(c.interval.lower, *c.interval)
 		}
 	}
 	clear(b.journal[m.journal:])
 	b.journal = b.journal[:m.journal]
+	for ; b.rowsOrdered > m.rows; b.rowsOrdered-- {
+		b.rowsOrder.Delete(b.rows[b.rowsOrdered-1].key)
+	}
+	b.rows = b.rows[:m.rows]
 	b.state = m.state
 }
 
@@ -324,6 +485,16 @@ func (b *Batch) Undo(to int) {
 func (b *Batch) Discard() { b.end() }
 
 func (b *Batch) end() {
+	if b.ended {
+		return
+	}
 	b.ended = true
 	b.fail(errBatchEnded)
+	b.base.release()
+	o := b.overlay
+	b.overlay = &overlay{}
+	if b.db.Err() == nil { // or else a write that hangs may still read what is here
+		o.reset()
+		b.db.spare.Store(o)
+	}
 }

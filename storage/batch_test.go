@@ -26,7 +26,8 @@ func (m model) rows(lower, upper string, reverse bool) []string {
 	return rows
 }
 
-// TestBatchBehavesAsAMap runs random operations on a batch and on a map, and compares all that a reader can see.
+// TestBatchBehavesAsAMap runs random operations on a batch and on a map, and compares all that a reader can see: of the
+// batch, of the state after it, and of states before, whatever has been written and drained since.
 func TestBatchBehavesAsAMap(t *testing.T) {
 	for round := range 40 {
 		t.Run(fmt.Sprint(round), func(t *testing.T) { batchAgainstModel(t, newRand(t)) })
@@ -34,13 +35,36 @@ func TestBatchBehavesAsAMap(t *testing.T) {
 }
 
 func batchAgainstModel(t *testing.T, rng *rand.Rand) {
-	db := open(t, Options{MemtableBytes: 256 << 10})
+	options := Options{MemtableBytes: 16 << 10, RowCacheBytes: []int64{-1, 64 << 10, 1 << 20}[rng.IntN(3)]}
+	db := open(t, options)
 	keys := 20 + rng.IntN(400) // above pointDeletesMax, so that both ways of deleting a range are met
 	randomUserKey := func() string { return fmt.Sprintf("k%03d", rng.IntN(keys)) }
 	stored := func(key string) []byte { return CurrentKey(nil, 0, []byte(key)) }
 
 	committed := model{}
-	for range 12 {
+	type moment struct {
+		view  *View
+		model model
+	}
+	var held []moment
+	defer func() {
+		for _, m := range held {
+			m.view.Release()
+		}
+	}()
+	checkHeld := func() {
+		for _, m := range held {
+			for range 10 {
+				key := randomUserKey()
+				value, ok := m.view.Get(stored(key))
+				if want, wanted := m.model[key]; ok != wanted || string(value) != want {
+					t.Fatalf("an old view: get %s: %q %v, want %q %v", key, value, ok, want, wanted)
+				}
+			}
+			checkScan(t, m.view, m.model, randomUserKey(), randomUserKey(), rng)
+		}
+	}
+	for range 30 {
 		b := db.NewBatch()
 		now := maps.Clone(committed)
 		type marked struct {
@@ -53,7 +77,11 @@ func batchAgainstModel(t *testing.T, rng *rand.Rand) {
 			switch op := rng.IntN(100); {
 			case op < 35:
 				key, value := randomUserKey(), fmt.Sprint(step)
-				b.Set(stored(key), []byte(value))
+				if _, there := now[key]; there {
+					b.Set(stored(key), []byte(value))
+				} else {
+					b.Add(stored(key), []byte(value))
+				}
 				now[key] = value
 			case op < 45:
 				for i := range rng.IntN(keys) {
@@ -72,6 +100,10 @@ func batchAgainstModel(t *testing.T, rng *rand.Rand) {
 			case op < 72:
 				b.State().Revision += rng.Int64N(5)
 				marks = append(marks, marked{b.Mark(), maps.Clone(now), *b.State()})
+			case op < 74 && len(marks) > 0:
+				i := rng.IntN(len(marks))
+				b.Keep(marks[i].id)
+				marks = marks[:i]
 			case op < 80 && len(marks) > 0:
 				i := rng.IntN(len(marks))
 				m := marks[i]
@@ -101,11 +133,22 @@ func batchAgainstModel(t *testing.T, rng *rand.Rand) {
 		v := db.View()
 		checkScan(t, v, committed, "", "z", rng)
 		checkScan(t, v, committed, randomUserKey(), randomUserKey(), rng)
-		v.Release()
-		if rng.IntN(3) == 0 {
+		held = append(held, moment{v, committed})
+		switch rng.IntN(6) {
+		case 0, 1:
 			if err := db.Flush(); err != nil {
 				t.Fatal(err)
 			}
+		case 2:
+			if err := db.current.Load().engine.freeze(); err != nil { // commits go on while it is drained
+				t.Fatal(err)
+			}
+		}
+		checkHeld()
+		for len(held) > 0 && rng.IntN(2) == 0 {
+			i := rng.IntN(len(held))
+			held[i].view.Release()
+			held = slices.Delete(held, i, i+1)
 		}
 	}
 }

@@ -1,14 +1,10 @@
 package storage
 
-import (
-	"errors"
+import "github.com/cockroachdb/pebble/v2"
 
-	"github.com/cockroachdb/pebble/v2"
-)
-
-// Commit writes the batch, with its State, as one atomic step, and makes the new state what View returns. It does not
-// wait for the disk: see the package documentation for why that loses nothing. After an error nobody can tell how much
-// of the batch a later start will find, except that it is all of it or nothing; the database accepts no further writes.
+// Commit makes the batch, with its State, one atomic step, and the new state what View returns. It does not wait for the
+// disk: see the package documentation for why that loses nothing. After an error nobody can tell how much of the batch a
+// later start will find, except that it is all of it or nothing; the database accepts no further writes.
 func (b *Batch) Commit() error {
 	if b.ended {
 		return errBatchEnded
@@ -21,45 +17,100 @@ func (b *Batch) Commit() error {
 	if err != nil {
 		return err
 	}
-	pb := b.encode()
-	return b.db.guarded(func() error {
-		b.db.committing.Lock()
-		defer b.db.committing.Unlock()
-		if b.db.current.Load().snapshot == nil {
-			return errors.Join(ErrClosed, pb.Close())
-		}
-		if err := b.engine.apply(pb); err != nil {
+	if b.intervals.Len() > 0 {
+		return b.db.guarded(func() error { return b.commitBelow(leases) })
+	}
+	db, e := b.db, b.engine
+	db.committing.Lock()
+	full := e.active.bytes() >= int(db.options.MemtableBytes)
+	db.committing.Unlock()
+	if full {
+		if err := db.guarded(e.freeze); err != nil {
 			return err
 		}
-		b.db.publish(b.engine, b.state, leases)
-		return nil
-	})
+	}
+	db.committing.Lock()
+	defer db.committing.Unlock()
+	if err := b.allowed(); err != nil {
+		return err
+	}
+	e.active.write(b, b.base.commit+1, db.oldestCommit())
+	b.publish(leases)
+	return nil
+}
+
+// allowed says whether the batch may be committed still. The caller holds committing.
+func (b *Batch) allowed() error {
+	if b.db.current.Load().ground == nil {
+		return ErrClosed
+	}
+	return b.db.Err()
+}
+
+func (b *Batch) publish(leases *Leases) {
+	b.remember()
+	b.db.publish(b.engine, b.base.commit+1, b.state, leases)
+}
+
+// commitBelow writes a batch that deletes whole intervals. Only Pebble can: all that was committed before goes there first.
+func (b *Batch) commitBelow(leases *Leases) error {
+	db, e := b.db, b.engine
+	db.committing.Lock()
+	defer db.committing.Unlock()
+	if err := e.drainLocked(); err != nil {
+		return err
+	}
+	if err := b.allowed(); err != nil {
+		return err
+	}
+	if err := e.apply(b.encode()); err != nil {
+		return err
+	}
+	old := e.ground
+	e.ground = e.newGround()
+	b.publish(leases)
+	old.release()
+	return nil
 }
 
 // encode turns the overlay into a Pebble batch: deleted intervals first, since what was written stands above them.
 func (b *Batch) encode() *pebble.Batch {
-	size := 256
-	b.written.Scan(func(key string, e *entry) bool {
-		size += len(key) + len(e.value) + 12
-		return true
-	})
-	pb := b.engine.pebble.NewBatchWithSize(size)
+	pb := b.engine.pebble.NewBatch()
 	// An unindexed batch in memory cannot fail to take an operation; its errors are for indexed and closed ones.
 	b.intervals.Scan(func(_ string, i interval) bool {
 		_ = pb.DeleteRange(stringBytes(i.lower), stringBytes(i.upper), nil)
 		return true
 	})
-	b.written.Scan(func(key string, e *entry) bool {
+	for _, e := range b.touched {
 		switch {
+		case e.write == writeNone:
 		case e.write == writeSet:
-			_ = pb.Set(stringBytes(key), e.value, nil)
-		case e.base == baseAbsent || b.covering(stringBytes(key)) != nil:
+			_ = pb.Set(stringBytes(e.key), e.value, nil)
+		case e.base == baseAbsent || b.covering(stringBytes(e.key)) != nil:
 			// There is nothing below to delete.
 		default:
-			_ = pb.Delete(stringBytes(key), nil)
+			_ = pb.Delete(stringBytes(e.key), nil)
+		}
+	}
+	for i := range b.rows {
+		_ = pb.Set(stringBytes(b.rows[i].key), b.rows[i].value, nil)
+	}
+	_ = pb.Set(stateKey, b.state.Append(nil), nil)
+	return pb
+}
+
+// remember enters what the batch wrote into the cache of rows.
+func (b *Batch) remember() {
+	cache, commit := b.engine.cache, b.base.commit+1
+	b.intervals.Scan(func(_ string, i interval) bool {
+		for table := i.lower[0]; table <= tableLast && string(table) < i.upper; table++ {
+			cache.clear(table, commit)
 		}
 		return true
 	})
-	_ = pb.Set(stateKey, b.state.Append(nil), nil)
-	return pb
+	for _, e := range b.touched {
+		if key := stringBytes(e.key); e.write != writeNone && cache.caches(key) {
+			cache.wrote(key, commit, e.value, e.write == writeSet)
+		}
+	}
 }

@@ -25,6 +25,8 @@ type DB struct {
 	guards     sync.WaitGroup         // calls of Pebble under way, see guarded
 	closed     atomic.Bool
 	stalls     atomic.Int64
+	held       []*pinned               // in the order of their commits, from the oldest that somebody looks at; guarded by committing
+	spare      atomic.Pointer[overlay] // of the last batch, for the next one
 
 	flushed    chan struct{} // capacity 1: any number of flushes are one piece of news
 	flushEnd   chan struct{} // closed to stop the flush watcher
@@ -82,9 +84,9 @@ func (db *DB) open() error {
 		err = db.tidyIncoming(state.AppliedIndex)
 	}
 	if err != nil {
-		return errors.Join(err, e.pebble.Close())
+		return errors.Join(err, e.discard())
 	}
-	db.publish(e, state, leases)
+	db.publish(e, 0, state, leases)
 	return nil
 }
 
@@ -107,7 +109,7 @@ func (db *DB) DurableApplied() (uint64, error) {
 	return state.AppliedIndex, nil
 }
 
-// Flush writes the memtable out and waits until everything committed before is durable.
+// Flush writes what is in memory out and waits until everything committed before is durable.
 func (db *DB) Flush() error {
 	open := db.View() // keeps the engine open
 	defer open.Release()
@@ -115,6 +117,9 @@ func (db *DB) Flush() error {
 		return err
 	}
 	return db.guarded(func() error {
+		if err := open.pinned.engine.drain(); err != nil {
+			return err
+		}
 		if err := open.pinned.engine.pebble.Flush(); err != nil {
 			return fmt.Errorf("storage: flush: %w", err)
 		}
@@ -168,8 +173,10 @@ func (db *DB) Close() error {
 	}
 	db.exports.close()
 	db.incoming.close()
+	e := db.current.Load().engine
+	e.ground.release()
 	db.guards.Wait()
-	return db.guarded(func() error { return errors.Join(db.current.Load().engine.pebble.Close(), db.lock.Close()) })
+	return db.guarded(func() error { return errors.Join(e.pebble.Close(), db.lock.Close()) })
 }
 
 func (db *DB) viewsReleased() bool {

@@ -13,11 +13,20 @@ import (
 // that it began with, and an engine that was replaced lives on until the last of them has ended; then it is closed and
 // its directory removed.
 type engine struct {
-	db     *DB
-	name   string // of its directory, without a path
-	pebble *pebble.DB
-	refs   atomic.Int64 // snapshots of it, and one more while it is the current one
-	purge  purger
+	db      *DB
+	name    string // of its directory, without a path
+	pebble  *pebble.DB
+	options *pebble.Options
+	refs    atomic.Int64 // what is pinned of it, grounds, and one more while it is the current one
+	cache   *rowCache
+	purge   purger
+
+	// Guarded by DB.committing: where commits go to, what is on its way to Pebble, and Pebble below both.
+	active  *layer
+	frozen  *layer        // nil if there is none
+	drained chan struct{} // closed when the frozen layer is in Pebble
+	drains  uint64        // layers frozen so far
+	ground  *ground
 
 	// installed is the index of the snapshot that this generation began as, 0 if it began empty.
 	installed uint64
@@ -25,16 +34,21 @@ type engine struct {
 
 // openEngine opens a generation, with one reference, the caller's.
 func (db *DB) openEngine(name string) (*engine, error) {
-	e := &engine{db: db, name: name}
+	e := &engine{db: db, name: name, cache: newRowCache(db.options.RowCacheBytes), active: newLayer()}
 	e.refs.Store(1)
 	if err := db.guarded(func() (err error) {
-		e.pebble, err = pebble.Open(e.dir(), db.options.engine(db))
+		e.options = db.options.engine(db)
+		e.pebble, err = pebble.Open(e.dir(), e.options)
 		return err
 	}); err != nil {
 		return nil, fmt.Errorf("storage: opening %s: %w", e.dir(), err)
 	}
+	e.ground = e.newGround()
 	return e, nil
 }
+
+// discard closes an engine that nobody has come to use.
+func (e *engine) discard() error { return errors.Join(e.ground.snapshot.Close(), e.pebble.Close()) }
 
 func (e *engine) dir() string { return e.db.path(e.name) }
 
@@ -48,7 +62,7 @@ func (e *engine) load() (State, *Leases, error) {
 	if err != nil {
 		return State{}, nil, err
 	}
-	p := e.pin(state, leases)
+	p := e.pin(0, e.ground, state, leases)
 	defer p.release()
 	if err := leases.load(p); err != nil {
 		return State{}, nil, err
@@ -81,6 +95,43 @@ func readState(from pebble.Reader, options *pebble.IterOptions) (State, error) {
 	return state, nil
 }
 
+// get reads a row as a view shows it. The value is the caller's own copy.
+func (p *pinned) get(key []byte) (value []byte, present bool, err error) {
+	cache := p.engine.cache
+	cached := cache.caches(key)
+	if cached {
+		if value, present, known := cache.get(key, p.commit); known {
+			return value, present, nil
+		}
+	}
+	value, present, err = p.lookUp(key)
+	if cached && err == nil {
+		cache.found(key, p.commit, value, present)
+	}
+	return value, present, err
+}
+
+func (p *pinned) lookUp(key []byte) (value []byte, present bool, err error) {
+	for _, l := range p.layers {
+		if stored, present, known := l.get(key, p.commit); known {
+			if !present {
+				return nil, false, nil
+			}
+			return append(make([]byte, 0, len(stored)), stored...), true, nil
+		}
+	}
+	stored, closer, err := p.ground.snapshot.Get(key)
+	if err != nil {
+		if errors.Is(err, pebble.ErrNotFound) {
+			return nil, false, nil
+		}
+		return nil, false, fmt.Errorf("storage: read: %w", err)
+	}
+	value = append(make([]byte, 0, len(stored)), stored...)
+	_ = closer.Close()
+	return value, true, nil
+}
+
 // apply hands a batch to Pebble, without waiting for the disk. An error ends the database.
 func (e *engine) apply(pb *pebble.Batch) error {
 	err := e.pebble.Apply(pb, pebble.NoSync)
@@ -90,6 +141,12 @@ func (e *engine) apply(pb *pebble.Batch) error {
 	err = fmt.Errorf("storage: write: %w", err)
 	e.db.fail(err)
 	return err
+}
+
+// retire ends the engine's being the current one.
+func (e *engine) retire() {
+	e.ground.release()
+	e.release()
 }
 
 // release gives up a reference. The last one ends an engine that was replaced, on a goroutine that Close waits for:

@@ -12,6 +12,9 @@ const (
 	eventHasAncestors = 1 << 5
 	eventHasSpace     = 1 << 6
 	eventUnknown      = 1 << 7
+
+	// eventHeadBytesMax is what the stored form takes at most beside key and value.
+	eventHeadBytesMax = 2 + 2*binary.MaxVarintLen64 + recordHeadBytesMax
 )
 
 // Append appends the stored form of the event.

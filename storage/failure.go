@@ -84,6 +84,14 @@ func (l engineLogger) Fatalf(format string, args ...any) {
 	select {}
 }
 
+// noteFlush says that more has become durable.
+func (db *DB) noteFlush() {
+	select {
+	case db.flushed <- struct{}{}:
+	default: // one is waiting already and will see this flush too
+	}
+}
+
 // listener learns of flushes and of failures. Pebble calls it under its own locks: it only notes.
 func (db *DB) listener() *pebble.EventListener {
 	return &pebble.EventListener{
@@ -93,12 +101,7 @@ func (db *DB) listener() *pebble.EventListener {
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			db.fail(fmt.Errorf("%w: %s", ErrCorrupt, info))
 		},
-		FlushEnd: func(pebble.FlushInfo) {
-			select {
-			case db.flushed <- struct{}{}:
-			default: // one is waiting already and will see this flush too
-			}
-		},
+		FlushEnd: func(pebble.FlushInfo) { db.noteFlush() },
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
 			db.stalls.Add(1)
 			db.logger.Warn("writes wait for the storage engine", "reason", info.Reason)

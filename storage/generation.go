@@ -19,6 +19,7 @@ import (
 //	engine-000001/     a generation of the state
 //	export-000001/     a checkpoint that is being read; see Export
 //	incoming-…/        a snapshot on its way in; see Receive
+//	layer-000001-0     a table on its way into the engine; see drain.go
 //
 // CURRENT is replaced by a rename: that is the moment at which an installed snapshot becomes the state. Whatever it does
 // not name is a leftover of an export or of an install that did not get that far, and Open removes it.
@@ -27,6 +28,7 @@ const (
 	enginePrefix   = "engine-"
 	exportPrefix   = "export-"
 	incomingPrefix = "incoming-"
+	layerPrefix    = "layer-"
 )
 
 // current is what the file of that name says: one word for each line.
@@ -103,7 +105,7 @@ func (db *DB) findGeneration() (current, error) {
 		}
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, exportPrefix) || strings.HasPrefix(name, enginePrefix) && name != c.engine {
+		if strings.HasPrefix(name, exportPrefix) || strings.HasPrefix(name, layerPrefix) || strings.HasPrefix(name, enginePrefix) && name != c.engine {
 			if err := db.options.FS.RemoveAll(db.path(name)); err != nil {
 				return current{}, fmt.Errorf("storage: removing what an earlier run left: %w", err)
 			}

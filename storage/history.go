@@ -18,14 +18,17 @@ const historyTombstone = 1
 // AppendEvent adds a change of the shared space to the history. Type, Key, Revision, Sub and Record must be set, and
 // Prev where there was a version before; the batch keeps nothing of the event.
 func (b *Batch) AppendEvent(e *Event) {
-	key := LogKey(make([]byte, 0, 13), e.Revision, e.Sub)
-	value := e.Append(make([]byte, 0, 64+len(e.Key)+len(e.Record.Value)))
-	pointer := HistoryKey(make([]byte, 0, 1+len(e.Key)+2+12), e.Key, e.Revision, e.Sub)
+	if b.ended {
+		return
+	}
+	key := LogKey(b.rowRoom.take(13), e.Revision, e.Sub)
+	value := b.rowRoom.keep(e.Append(b.rowRoom.take(eventHeadBytesMax + len(e.Key) + len(e.Record.Value))))
+	pointer := b.rowRoom.keep(HistoryKey(b.rowRoom.take(1+2*len(e.Key)+2+12), e.Key, e.Revision, e.Sub))
 	flags := byte(0)
 	if e.Type == EventDelete {
 		flags = historyTombstone
 	}
-	pointed := binary.AppendUvarint([]byte{flags}, uint64(len(value)))
+	pointed := b.rowRoom.keep(binary.AppendUvarint(append(b.rowRoom.take(1+binary.MaxVarintLen64), flags), uint64(len(value))))
 	bytes := int64(len(key) + len(value) + len(pointer) + len(pointed))
 	b.state.HistoryBytes += bytes
 	if e.Type == EventDelete {
@@ -34,8 +37,8 @@ func (b *Batch) AppendEvent(e *Event) {
 	if e.Prev != nil {
 		b.state.SupersededBytes += versionBytes(e.Key, e.Prev)
 	}
-	b.Set(key, value)
-	b.Set(pointer, pointed)
+	b.addRow(key, value)
+	b.addRow(pointer, pointed)
 }
 
 // versionBytes is what AppendEvent once added for a version of a key.

@@ -47,9 +47,9 @@ func (db *DB) Install(meta SnapshotMeta) error {
 	}
 	return db.guarded(func() error {
 		db.committing.Lock()
-		db.publish(e, state, leases)
+		db.publish(e, 0, state, leases)
 		db.committing.Unlock()
-		old.release()
+		old.retire()
 		return nil
 	})
 }
@@ -70,7 +70,7 @@ func (db *DB) openReceived(meta SnapshotMeta, as current) (*engine, State, *Leas
 			ErrCorrupt, state.AppliedIndex, state.AppliedTerm, meta.Index, meta.Term)
 	}
 	if err != nil {
-		return nil, State{}, nil, errors.Join(err, e.pebble.Close(), db.options.FS.RemoveAll(e.dir()))
+		return nil, State{}, nil, errors.Join(err, e.discard(), db.options.FS.RemoveAll(e.dir()))
 	}
 	return e, state, leases, nil
 }

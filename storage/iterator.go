@@ -2,6 +2,8 @@ package storage
 
 import (
 	"bytes"
+	"fmt"
+	"strings"
 	"unsafe"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -25,14 +27,51 @@ type Iterator struct {
 	reverse bool
 	started bool
 
-	// A Batch's writes lie over the base. atBase and atOverlay say which of the two stand on the current key.
-	batch        *Batch // nil for a View
-	overlay      btree.MapIter[string, *entry]
-	baseValid    bool
-	overlayValid bool
-	atBase       bool
-	atOverlay    bool
+	// What lies over the base: a Batch's writes, then the layers, the newest first. at says which of all these stand on the
+	// current key; top is the first of them, whose value counts.
+	batch     *Batch // nil for a View
+	overlay   btree.MapIter[string, *entry]
+	overlayOK bool
+	layers    []*layerCursor
+	baseOK    bool
+	at        [4]bool // overlay, layers, base
+	top       int
 }
+
+// Places in at.
+const (
+	atOverlay = 0
+	atLayers  = 1
+	atBase    = 3
+)
+
+// begin sets the iterator on what a view shows.
+func (it *Iterator) begin(p *pinned) error {
+	base, err := p.ground.snapshot.NewIter(&pebble.IterOptions{LowerBound: it.lower, UpperBound: it.upper})
+	if err != nil {
+		return fmt.Errorf("storage: scan: %w", err)
+	}
+	it.base = base
+	for _, l := range p.layers {
+		c := newLayerCursor(l, p.commit, it.lower, it.upper, it.reverse)
+		c.seek(it.first())
+		if _, _, _, ok := c.current(); ok {
+			it.layers = append(it.layers, c)
+		}
+	}
+	return nil
+}
+
+// first is where the scan starts, for seek.
+func (it *Iterator) first() []byte {
+	if it.reverse {
+		return it.upper
+	}
+	return it.lower
+}
+
+// plain says that there is nothing over the base.
+func (it *Iterator) plain() bool { return it.batch == nil && len(it.layers) == 0 }
 
 // Next moves to the next key, the first one at the first call. It returns false at the end.
 func (it *Iterator) Next() bool {
@@ -42,30 +81,21 @@ func (it *Iterator) Next() bool {
 	if !it.started {
 		it.started = true
 		if it.reverse {
-			it.baseValid = it.base.Last()
+			it.baseOK = it.base.Last()
 		} else {
-			it.baseValid = it.base.First()
+			it.baseOK = it.base.First()
 		}
-		if it.batch == nil {
+		if it.plain() {
 			return it.checkBase()
 		}
-		if it.reverse {
-			it.overlayBefore(it.upper)
-		} else {
-			it.overlayFrom(it.lower)
-		}
+		it.seekOverlay(it.first()) // the layers are there already
 		return it.merge()
 	}
-	if it.batch == nil {
+	if it.plain() {
 		it.stepBase()
 		return it.checkBase()
 	}
-	if it.atBase {
-		it.stepBase()
-	}
-	if it.atOverlay {
-		it.stepOverlay()
-	}
+	it.step()
 	return it.merge()
 }
 
@@ -75,17 +105,7 @@ func (it *Iterator) SeekGE(key []byte) bool {
 	if it.reverse {
 		panic("storage: SeekGE on a descending iterator")
 	}
-	if it.base == nil {
-		return false
-	}
-	it.started = true
-	key = it.clamp(key)
-	it.baseValid = it.base.SeekGE(key)
-	if it.batch == nil {
-		return it.checkBase()
-	}
-	it.overlayFrom(key)
-	return it.merge()
+	return it.seek(key)
 }
 
 // SeekLT moves a descending iterator to the last key below key, in either direction from where it stands. It returns
@@ -94,16 +114,23 @@ func (it *Iterator) SeekLT(key []byte) bool {
 	if !it.reverse {
 		panic("storage: SeekLT on an ascending iterator")
 	}
+	return it.seek(key)
+}
+
+func (it *Iterator) seek(key []byte) bool {
 	if it.base == nil {
 		return false
 	}
 	it.started = true
 	key = it.clamp(key)
-	it.baseValid = it.base.SeekLT(key)
-	if it.batch == nil {
+	it.seekBase(key)
+	if it.plain() {
 		return it.checkBase()
 	}
-	it.overlayBefore(key)
+	for _, c := range it.layers {
+		c.seek(key)
+	}
+	it.seekOverlay(key)
 	return it.merge()
 }
 
@@ -123,16 +150,18 @@ func (it *Iterator) clamp(key []byte) []byte {
 
 // Key is the current key. It holds until the iterator moves and must not be modified.
 func (it *Iterator) Key() []byte {
-	if it.atOverlay {
-		return stringBytes(it.overlay.Key())
+	if it.plain() || it.top == atBase {
+		return it.base.Key()
 	}
-	return it.base.Key()
+	key, _, _, _ := it.over(it.top)
+	return stringBytes(key)
 }
 
 // Value is the current value. It holds until the iterator moves and must not be modified.
 func (it *Iterator) Value() []byte {
-	if it.atOverlay {
-		return it.overlay.Value().value
+	if !it.plain() && it.top != atBase {
+		_, value, _, _ := it.over(it.top)
+		return value
 	}
 	value, err := it.base.ValueAndErr()
 	if err != nil {
@@ -140,6 +169,21 @@ func (it *Iterator) Value() []byte {
 		return nil
 	}
 	return value
+}
+
+// over gives where something over the base stands; ok is false when it has ended, or is not there.
+func (it *Iterator) over(place int) (key string, value []byte, deleted, ok bool) {
+	switch i := place - atLayers; {
+	case place == atOverlay:
+		if !it.overlayOK {
+			return "", nil, false, false
+		}
+		e := it.overlay.Value()
+		return e.key, e.value, e.write == writeDelete, true
+	case i < len(it.layers):
+		return it.layers[i].current()
+	}
+	return "", nil, false, false
 }
 
 // Close ends the iterator. It may be called more than once.
@@ -155,7 +199,7 @@ func (it *Iterator) Close() {
 
 // checkBase tells the end of the base from a failure in it.
 func (it *Iterator) checkBase() bool {
-	if it.baseValid {
+	if it.baseOK {
 		return true
 	}
 	if err := it.base.Error(); err != nil {
@@ -165,98 +209,140 @@ func (it *Iterator) checkBase() bool {
 }
 
 func (it *Iterator) stepBase() {
-	if !it.baseValid {
+	switch {
+	case !it.baseOK:
+	case it.reverse:
+		it.baseOK = it.base.Prev()
+	default:
+		it.baseOK = it.base.Next()
+	}
+}
+
+func (it *Iterator) seekBase(key []byte) {
+	if it.reverse {
+		it.baseOK = it.base.SeekLT(key)
+	} else {
+		it.baseOK = it.base.SeekGE(key)
+	}
+}
+
+// seekOverlay finds the first of the batch's writes at or above a key or, downwards, below it.
+func (it *Iterator) seekOverlay(key []byte) {
+	switch {
+	case it.batch == nil:
 		return
-	}
-	if it.reverse {
-		it.baseValid = it.base.Prev()
-	} else {
-		it.baseValid = it.base.Next()
-	}
-}
-
-func (it *Iterator) stepOverlay() {
-	if it.reverse {
-		it.overlayValid = it.overlay.Prev()
-	} else {
-		it.overlayValid = it.overlay.Next()
+	case !it.reverse:
+		it.overlayOK = it.overlay.Seek(bytesString(key))
+	case key != nil && it.overlay.Seek(bytesString(key)):
+		it.overlayOK = it.overlay.Prev()
+	default:
+		it.overlayOK = it.overlay.Last()
 	}
 	it.boundOverlay()
 }
 
-func (it *Iterator) overlayFrom(key []byte) {
-	it.overlayValid = it.overlay.Seek(bytesString(key))
-	it.boundOverlay()
-}
-
-func (it *Iterator) overlayBefore(key []byte) {
-	if key != nil && it.overlay.Seek(bytesString(key)) {
-		it.overlayValid = it.overlay.Prev()
-	} else {
-		it.overlayValid = it.overlay.Last()
-	}
-	it.boundOverlay()
-}
-
-// boundOverlay ends the overlay where the scan ends; the base knows its bounds itself.
+// boundOverlay ends the overlay where the scan ends; base and layers know their bounds themselves.
 func (it *Iterator) boundOverlay() {
-	if !it.overlayValid {
+	if !it.overlayOK {
 		return
 	}
 	if it.reverse {
-		it.overlayValid = it.overlay.Key() >= bytesString(it.lower)
+		it.overlayOK = it.overlay.Key() >= bytesString(it.lower)
 	} else {
-		it.overlayValid = it.upper == nil || it.overlay.Key() < bytesString(it.upper)
+		it.overlayOK = it.upper == nil || it.overlay.Key() < bytesString(it.upper)
 	}
 }
 
-// merge settles on the nearer of base and overlay, passing by what the batch has deleted.
+// step moves everything that stands on the current key.
+func (it *Iterator) step() {
+	if it.at[atOverlay] {
+		if it.reverse {
+			it.overlayOK = it.overlay.Prev()
+		} else {
+			it.overlayOK = it.overlay.Next()
+		}
+		it.boundOverlay()
+	}
+	for i, c := range it.layers {
+		if it.at[atLayers+i] {
+			c.step()
+		}
+	}
+	if it.at[atBase] {
+		it.stepBase()
+	}
+}
+
+// merge settles on the nearest key, passing by what was deleted.
 func (it *Iterator) merge() bool {
 	for {
-		it.passHidden()
 		if !it.checkBase() && it.reader.failed() {
-			return it.settle(false, false)
+			it.at = [4]bool{}
+			return false
 		}
-		if !it.overlayValid {
-			return it.settle(it.baseValid, false)
+		if !it.nearest() {
+			return false
 		}
-		order := 1 // of the base, as seen in the direction of travel; beyond the overlay when it has ended
-		if it.baseValid {
-			order = bytes.Compare(it.base.Key(), stringBytes(it.overlay.Key()))
+		if it.top != atOverlay && it.batch != nil {
+			if hidden := it.batch.covering(it.Key()); hidden != nil {
+				it.pass(hidden)
+				continue
+			}
+		}
+		if it.top == atBase {
+			return true
+		}
+		if _, _, deleted, _ := it.over(it.top); !deleted {
+			return true
+		}
+		it.step()
+	}
+}
+
+// nearest finds out what stands on the nearest key, and whether anything does.
+func (it *Iterator) nearest() bool {
+	it.at = [4]bool{}
+	it.top = -1
+	var best string
+	consider := func(place int, key string) {
+		order := -1
+		if it.top >= 0 {
+			order = strings.Compare(key, best)
 			if it.reverse {
 				order = -order
 			}
 		}
-		if order < 0 {
-			return it.settle(true, false)
+		switch {
+		case order < 0:
+			it.at = [4]bool{}
+			it.at[place], it.top, best = true, place, key
+		case order == 0:
+			it.at[place] = true
 		}
-		if it.overlay.Value().write == writeSet {
-			return it.settle(order == 0, true)
-		}
-		if order == 0 {
-			it.stepBase()
-		}
-		it.stepOverlay()
 	}
+	for place := atOverlay; place < atLayers+len(it.layers); place++ {
+		if key, _, _, ok := it.over(place); ok {
+			consider(place, key)
+		}
+	}
+	if it.baseOK {
+		consider(atBase, bytesString(it.base.Key()))
+	}
+	return it.top >= 0
 }
 
-func (it *Iterator) settle(atBase, atOverlay bool) bool {
-	it.atBase, it.atOverlay = atBase, atOverlay
-	return atBase || atOverlay
-}
-
-// passHidden moves the base past the intervals that the batch has deleted.
-func (it *Iterator) passHidden() {
-	for it.baseValid {
-		hidden := it.batch.covering(it.base.Key())
-		if hidden == nil {
-			return
-		}
-		if it.reverse {
-			it.baseValid = it.base.SeekLT(stringBytes(hidden.lower))
-		} else {
-			it.baseValid = it.base.SeekGE(stringBytes(hidden.upper))
-		}
+// pass moves base and layers past an interval that the batch has deleted.
+func (it *Iterator) pass(hidden *interval) {
+	to := stringBytes(hidden.upper)
+	if it.reverse {
+		to = stringBytes(hidden.lower)
+	}
+	to = it.clamp(to)
+	if it.baseOK {
+		it.seekBase(to)
+	}
+	for _, c := range it.layers {
+		c.seek(to)
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 	tableMember     byte = 0x0d // member -> what the state machine keeps
 	tableRemoved    byte = 0x0e // member that was removed -> nothing
 	tableAlarm      byte = 0x0f // kind, member -> nothing
+	tableLast            = tableAlarm
 )
 
 var (

@@ -131,13 +131,11 @@ func (l *Leases) with(b *Batch) (*Leases, error) {
 		return true
 	})
 	var written []*entry
-	b.written.Ascend(bytesString(lower), func(key string, e *entry) bool {
-		if key >= bytesString(upper) {
-			return false
+	for _, e := range b.touched {
+		if e.key[0] == tableLease && e.write != writeNone {
+			written = append(written, e)
 		}
-		written = append(written, e)
-		return true
-	})
+	}
 	if len(removed) == 0 && len(written) == 0 {
 		return l, nil
 	}

@@ -14,8 +14,9 @@ import (
 type Options struct {
 	Dir           string
 	FS            vfs.FS // the operating system's when nil; another one to inject crashes and errors
-	CacheBytes    int64  // block cache, 0 for 64 MiB
-	MemtableBytes int64  // one memtable, 0 for 32 MiB
+	CacheBytes    int64  // block cache, 0 for 32 MiB
+	MemtableBytes int64  // what gathers in memory before it is written out, 0 for 8 MiB
+	RowCacheBytes int64  // rows read or written lately, 0 for 32 MiB, negative for none
 	EngineWAL     bool   // keep Pebble's own log too: slower, and needed for nothing; may be switched at any start
 	Logger        *slog.Logger
 	OnFlush       func() // called after memtable flushes, on a goroutine of the database; several may share a call
@@ -25,10 +26,11 @@ type Options struct {
 }
 
 const (
-	// memtablesUsual is how many memtables there usually are under load: one being written, one being flushed.
+	// memtablesUsual is how many memtables there usually are: one being written, one being flushed.
 	memtablesUsual       = 2
-	defaultCacheBytes    = 64 << 20
-	defaultMemtableBytes = 32 << 20
+	defaultCacheBytes    = 32 << 20
+	defaultMemtableBytes = 8 << 20
+	defaultRowCacheBytes = 32 << 20
 )
 
 func (o Options) withDefaults() Options {
@@ -40,6 +42,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MemtableBytes == 0 {
 		o.MemtableBytes = defaultMemtableBytes
+	}
+	switch {
+	case o.RowCacheBytes == 0:
+		o.RowCacheBytes = defaultRowCacheBytes
+	case o.RowCacheBytes < 0:
+		o.RowCacheBytes = 0
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -64,18 +72,17 @@ func (o Options) engine(db *DB) *pebble.Options {
 		CacheSize:    o.CacheBytes + memtablesUsual*o.MemtableBytes,
 		MemTableSize: uint64(o.MemtableBytes),
 
-		DisableTableStats: o.noTableStats,
-		// Two may wait for their flush while a third is written. More would only defer the stall, at the price of
-		// memory and of a longer replay after a crash.
+		DisableTableStats:           o.noTableStats,
 		MemTableStopWritesThreshold: 3,
-		// Compact early, since each level of L0 costs every read, but stop writers only when hopelessly behind.
-		L0CompactionThreshold:      2,
+		// Each compaction of L0 rewrites what it overlaps in the level below, so some layers are gathered first. What is
+		// read often is in the cache of rows and does not see the levels. Writers are stopped only when hopelessly behind.
+		L0CompactionThreshold:      8,
 		L0StopWritesThreshold:      64,
 		FlushSplitBytes:            2 << 20,
 		CompactionConcurrencyRange: func() (int, int) { return 1, compactionsMax },
 	}
-	// Nine tenths of the data end up in the last level: there the better compression pays, above it the faster one.
-	compression := pebble.UniformDBCompressionSettings(sstable.FastestCompression)
+	// Nine tenths of the data end up in the last level: there compression pays. What is above is soon written again.
+	compression := pebble.UniformDBCompressionSettings(sstable.NoCompression)
 	compression.Name = "triglot"
 	compression.Levels[len(compression.Levels)-1] = sstable.BalancedCompression
 	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return compression })

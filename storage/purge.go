@@ -94,6 +94,10 @@ func (db *DB) PurgeHistory(ctx context.Context, revision int64) error {
 			return err
 		}
 		if e := db.current.Load().engine; walk == nil || walk.engine != e {
+			// What is to be removed must be in Pebble, or it would get there later.
+			if err := db.guarded(e.drain); err != nil {
+				return fmt.Errorf("storage: purge: %w", err)
+			}
 			walk = &purgeWalk{engine: e, target: revision, start: e.purge.from, revision: e.purge.from, sub: math.MinInt32}
 		}
 		if walk.revision > revision {
@@ -148,7 +152,7 @@ func (w *purgeWalk) step() (more bool, err error) {
 		return true, nil // it was replaced just now
 	}
 	// The current view may be older than the step before this one.
-	v := w.engine.pin(*open.State(), nil).view()
+	v := w.engine.pinAnew(open.pinned.commit, *open.State(), nil).view()
 	defer v.Release()
 	w.batch = w.engine.pebble.NewBatch()
 	w.freed = 0

@@ -21,6 +21,9 @@ const (
 	recordFieldsEnd
 )
 
+// recordHeadBytesMax is what the stored form takes at most beside the value: the kind, and eleven numbers and the bitmap.
+const recordHeadBytesMax = 1 + 12*binary.MaxVarintLen64
+
 // Append appends the stored form of the record.
 func (r *Record) Append(dst []byte) []byte {
 	var present uint64

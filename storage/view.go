@@ -2,7 +2,6 @@ package storage
 
 import (
 	"errors"
-	"fmt"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -11,8 +10,7 @@ import (
 // ErrClosed is what reading or writing a closed database gives.
 var ErrClosed = errors.New("storage: database is closed")
 
-// View is the state as the last Commit before it left it: a Reader that never changes. All views taken between two
-// commits share one Pebble snapshot. A view may be used by several goroutines; Release ends it.
+// View is the state as the last Commit before it left it: a Reader that never changes. A view may be used by several goroutines; Release ends it.
 type View struct {
 	pinned   *pinned
 	first    atomic.Pointer[error]
@@ -22,11 +20,45 @@ type View struct {
 // pinned is what the views between two commits share. The database itself holds one reference until the next commit.
 // The count never leaves zero again: whoever loses the race against the last release finds a newer one in its place.
 type pinned struct {
+	engine *engine
+	refs   atomic.Int64
+	ground *ground  // nil once the database is closed
+	layers []*layer // above it, the newest first
+	commit uint64   // number of the commit that left the state, from when the engine was opened
+	state  State
+	leases *Leases
+}
+
+// ground is a snapshot of Pebble, shared by the views between two drains. It holds its engine; the engine holds a reference
+// to the present one, until another engine takes its place.
+type ground struct {
 	engine   *engine
+	snapshot *pebble.Snapshot
 	refs     atomic.Int64
-	snapshot *pebble.Snapshot // nil once the database is closed
-	state    State
-	leases   *Leases
+}
+
+func (e *engine) newGround() *ground {
+	g := &ground{engine: e, snapshot: e.pebble.NewSnapshot()}
+	g.refs.Store(1)
+	e.refs.Add(1)
+	return g
+}
+
+// release gives up a reference. The last one closes the snapshot, on a goroutine that Close waits for: after a failure
+// Pebble may have parked one of its own under the lock that this needs.
+func (g *ground) release() {
+	db := g.engine.db
+	if g.refs.Add(-1) > 0 || db.Err() != nil {
+		return
+	}
+	db.guards.Add(1)
+	go func() {
+		defer db.guards.Done()
+		if err := g.snapshot.Close(); err != nil {
+			db.logger.Error("closing a snapshot failed", "error", err)
+		}
+		g.engine.release()
+	}()
 }
 
 func (p *pinned) acquire() bool {
@@ -46,61 +78,95 @@ func (p *pinned) release() {
 	case n > 0:
 	case n < 0:
 		panic("storage: view released too often")
-	case p.snapshot != nil:
-		// After a failure Pebble may have parked a goroutine under its lock; the process is about to end anyway.
+	case p.ground != nil:
 		db := p.engine.db
-		if db.Err() == nil {
-			if err := p.snapshot.Close(); err != nil {
-				db.logger.Error("closing a snapshot failed", "error", err)
-			}
-		}
+		p.ground.release()
 		p.engine.release()
 		db.pins.Done()
 	}
 }
 
 // View is the present state. The caller releases it, soon: as long as it is held, what it sees stays on disk.
-func (db *DB) View() *View {
+func (db *DB) View() *View { return db.pinCurrent().view() }
+
+// pinCurrent takes a reference to the present state.
+func (db *DB) pinCurrent() *pinned {
 	for {
 		// A load that fails to acquire saw a state that a commit replaced in between.
 		if p := db.current.Load(); p.acquire() {
-			return p.view()
+			return p
 		}
 	}
 }
 
 func (p *pinned) view() *View {
 	v := &View{pinned: p}
-	if p.snapshot == nil {
+	if p.ground == nil {
 		v.fail(ErrClosed)
 	}
 	return v
 }
 
-// pin takes a snapshot of the engine as it stands, with one reference. The caller holds the engine.
-func (e *engine) pin(state State, leases *Leases) *pinned {
-	p := &pinned{engine: e, snapshot: e.pebble.NewSnapshot(), state: state, leases: leases}
+// pin makes what views share, with one reference: the state that a commit left, over a ground that holds what the drains
+// before it brought down. The caller holds committing, and the engine.
+func (e *engine) pin(commit uint64, on *ground, state State, leases *Leases) *pinned {
+	p := &pinned{engine: e, ground: on, layers: []*layer{e.active}, commit: commit, state: state, leases: leases}
+	if e.frozen != nil {
+		p.layers = append(p.layers, e.frozen)
+	}
 	p.refs.Store(1)
+	on.refs.Add(1)
 	e.refs.Add(1)
 	e.db.pins.Add(1)
 	return p
 }
 
+// pinAnew is pin with a ground that shows what else was written to Pebble since the last drain.
+func (e *engine) pinAnew(commit uint64, state State, leases *Leases) *pinned {
+	e.db.committing.Lock()
+	defer e.db.committing.Unlock()
+	g := e.newGround()
+	defer g.release()
+	return e.pin(commit, g, state, leases)
+}
+
 // publish makes a state what View returns from now on. The caller holds committing.
-func (db *DB) publish(e *engine, state State, leases *Leases) {
-	if previous := db.current.Swap(e.pin(state, leases)); previous != nil {
+func (db *DB) publish(e *engine, commit uint64, state State, leases *Leases) {
+	p := e.pin(commit, e.ground, state, leases)
+	db.held = append(db.held, p)
+	if previous := db.current.Swap(p); previous != nil {
 		previous.release()
 	}
 }
 
-// republish renews the snapshot of the present state, so that what was purged meanwhile can leave the disk although no
+// oldestCommit is the oldest that somebody looks at. The caller holds committing.
+func (db *DB) oldestCommit() uint64 {
+	for len(db.held) > 0 && db.held[0].refs.Load() == 0 {
+		db.held[0] = nil
+		db.held = db.held[1:]
+	}
+	if len(db.held) == 0 || db.held[0].engine != db.current.Load().engine {
+		return 0
+	}
+	return db.held[0].commit
+}
+
+// republish renews the ground of the present state, so that what was purged meanwhile can leave the disk although no
 // commit follows.
 func (db *DB) republish() {
 	db.committing.Lock()
 	defer db.committing.Unlock()
-	if p := db.current.Load(); p.snapshot != nil {
-		db.publish(p.engine, p.state, p.leases)
+	if p := db.current.Load(); p.ground != nil {
+		p.engine.raise(p)
 	}
+}
+
+// raise publishes a state over Pebble as it is now. The caller holds committing.
+func (e *engine) raise(p *pinned) {
+	old := e.ground
+	e.ground = e.newGround()
+	e.db.publish(e, p.commit, p.state, p.leases)
+	old.release()
 }
 
 // Clone is another view of the same state, to be released by itself.
@@ -140,16 +206,11 @@ func (v *View) Get(key []byte) ([]byte, bool) {
 	if v.failed() {
 		return nil, false
 	}
-	value, closer, err := v.pinned.snapshot.Get(key)
+	value, present, err := v.pinned.get(key)
 	if err != nil {
-		if !errors.Is(err, pebble.ErrNotFound) {
-			v.fail(fmt.Errorf("storage: read: %w", err))
-		}
-		return nil, false
+		v.fail(err)
 	}
-	value = append(make([]byte, 0, len(value)), value...)
-	_ = closer.Close()
-	return value, true
+	return value, present
 }
 
 // Scan goes over [lower, upper).
@@ -158,11 +219,8 @@ func (v *View) Scan(lower, upper []byte, options ...ScanOption) *Iterator {
 	if v.failed() || isEmpty(lower, upper) {
 		return it
 	}
-	base, err := v.pinned.snapshot.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
-		v.fail(fmt.Errorf("storage: scan: %w", err))
-		return it
+	if err := it.begin(v.pinned); err != nil {
+		v.fail(err)
 	}
-	it.base = base
 	return it
 }

@@ -66,6 +66,7 @@ type config struct {
 	HistoryAge       time.Duration
 	HistoryBytes     int64
 	BlockCacheBytes  int64
+	RowCacheBytes    int64
 	MemtableBytes    int64
 	EngineWAL        bool
 	WatchRingEvents  int
@@ -143,8 +144,9 @@ func (c *config) settings() []setting {
 		{groupHistory, "watch-ring-bytes", size(&c.WatchRingBytes, 16<<20, 1<<16), "memory for those events"},
 		{groupHistory, "resp-notify-keyspace-events", eventClasses(&c.RESPEvents, ""), "which changes of keys Redis clients are told on channels, as the server starts; Redis' letters, like KEA; empty for none"},
 
-		{groupStorage, "block-cache-bytes", size(&c.BlockCacheBytes, 64<<20, 1<<20), "memory for blocks read from disk"},
-		{groupStorage, "memtable-bytes", size(&c.MemtableBytes, 32<<20, 1<<20), "memory for writes that are not flushed yet; the log keeps what is in it"},
+		{groupStorage, "block-cache-bytes", size(&c.BlockCacheBytes, 32<<20, 1<<20), "memory for blocks read from disk"},
+		{groupStorage, "row-cache-bytes", size(&c.RowCacheBytes, 32<<20, 1<<20), "memory for keys read or written lately"},
+		{groupStorage, "memtable-bytes", size(&c.MemtableBytes, 8<<20, 1<<20), "writes that gather in memory before they are written out together; the log keeps what is in it"},
 		{groupStorage, "engine-wal", toggle(&c.EngineWAL, false), "give the state engine a write-ahead log of its own, beside the raft log"},
 
 		{groupInsight, "log-level", choice(&c.LogLevel, "info", "debug", "info", "warn", "error"), "least severe lines that are logged"},

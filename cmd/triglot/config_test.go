@@ -128,7 +128,7 @@ func TestTheDocumentedDefaults(t *testing.T) {
 		ZKMaxWatches: 100_000, ZKMaxInFlight: 256, RESPMaxArguments: 1 << 20, RESPMaxQuery: 64 << 20, RESPMaxNames: 1 << 20,
 		RESPMaxOutput: 32 << 20, RESPMaxTracked: 1_000_000,
 		HistoryAge: time.Hour, HistoryBytes: 1 << 30, WatchRingEvents: 1 << 16, WatchRingBytes: 16 << 20,
-		BlockCacheBytes: 64 << 20, MemtableBytes: 32 << 20, LogLevel: "info", LogFormat: "text",
+		BlockCacheBytes: 32 << 20, RowCacheBytes: 32 << 20, MemtableBytes: 8 << 20, LogLevel: "info", LogFormat: "text",
 	}
 	if cfg != want {
 		t.Errorf("defaults are\n%+v, want\n%+v", cfg, want)

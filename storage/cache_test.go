@@ -1,0 +1,116 @@
+package storage
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestRowCacheTellsWhatACommitLeft writes, reads and clears at random, and compares every answer with the history of the
+// row. A cache may not know; it may not tell anything else than what the reader's view shows.
+func TestRowCacheTellsWhatACommitLeft(t *testing.T) {
+	rng := newRand(t)
+	c := newRowCache(256 << 10)
+	type version struct {
+		commit  uint64
+		value   string
+		present bool
+	}
+	history := map[string][]version{}
+	at := func(key string, commit uint64) version {
+		var found version
+		for _, v := range history[key] {
+			if v.commit <= commit {
+				found = v
+			}
+		}
+		return found
+	}
+	key := func() string {
+		return string(CurrentKey(nil, 0, fmt.Appendf(nil, "k%d", rng.IntN(2000))))
+	}
+	commit, known := uint64(1), 0
+	for range 200_000 {
+		switch op := rng.IntN(100); {
+		case op < 30:
+			commit++
+			for range 1 + rng.IntN(5) {
+				k := key()
+				v := version{commit, fmt.Sprintf("%0*d", rng.IntN(100), commit), rng.IntN(5) > 0}
+				if n := len(history[k]); n > 0 && history[k][n-1].commit == commit {
+					history[k] = history[k][:n-1]
+				}
+				history[k] = append(history[k], v)
+				c.wrote([]byte(k), commit, []byte(v.value), v.present)
+			}
+		case op == 99 && rng.IntN(50) == 0:
+			commit++
+			c.clear(tableCurrent, commit)
+			for k := range history {
+				history[k] = append(history[k], version{commit: commit})
+			}
+		default:
+			k, view := key(), commit-uint64(rng.IntN(4))
+			want := at(k, view)
+			value, present, ok := c.get([]byte(k), view)
+			if !ok {
+				c.found([]byte(k), view, []byte(want.value), want.present)
+				continue
+			}
+			known++
+			if present != want.present || present && string(value) != want.value {
+				t.Fatalf("%q at %d: %q %v, want %q %v of commit %d", k, view, value, present, want.value, want.present, want.commit)
+			}
+		}
+	}
+	if known < 50_000 {
+		t.Errorf("the cache knew %d times only", known)
+	}
+	for i := range c.shards {
+		if s := &c.shards[i]; len(s.younger.bytes) > c.generation || len(s.elder.bytes) > c.generation {
+			t.Errorf("shard %d holds %d and %d bytes, more than %d each", i, len(s.younger.bytes), len(s.elder.bytes), c.generation)
+		}
+	}
+}
+
+func BenchmarkRowCache(b *testing.B) {
+	c := newRowCache(32 << 20)
+	rng := rand.New(rand.NewPCG(1, 2))
+	keys := make([][]byte, 100_000)
+	for i := range keys {
+		keys[i] = CurrentKey(nil, 0, benchKey(i))
+		c.wrote(keys[i], 1, make([]byte, 64), true)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		key := keys[rng.IntN(len(keys))]
+		if _, present, known := c.get(key, 2); known && !present {
+			b.Fatal("lost")
+		}
+		c.wrote(key, 1, make([]byte, 64), true)
+	}
+}
+
+func TestAnArenaGivesApartPieces(t *testing.T) {
+	var a arena
+	var pieces [][]byte
+	rng := newRand(t)
+	for i := range 2000 {
+		n := rng.IntN(200)
+		piece := a.take(n + 10)
+		for range n {
+			piece = append(piece, byte(i))
+		}
+		pieces = append(pieces, a.keep(piece))
+		if i%100 == 0 {
+			a.copy(make([]byte, rng.IntN(2<<20)))
+		}
+	}
+	for i, piece := range pieces {
+		for _, b := range piece {
+			if b != byte(i) {
+				t.Fatalf("piece %d was written over", i)
+			}
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// How a layer gets to Pebble: as finished tables, which Pebble takes in as one step. There is a table for each group of ours
+// that lies together, so that the log, to which rows are only added, gets to the last level at once, where it stays: it is
+// half of what is written, and no compaction moves it.
+//
+// A layer that is small, because somebody could not wait, goes through a memtable instead: four files and their syncs would
+// cost more. So does every layer when the engine has a log of its own, which after a crash must hold all that it wrote.
+
+// freeze gives commits a new layer and sends the present one to Pebble. It waits for the one before it. It runs guarded.
+func (e *engine) freeze() error {
+	e.db.committing.Lock()
+	defer e.db.committing.Unlock()
+	return e.freezeLocked()
+}
+
+// freezeLocked is freeze for who holds committing, which it lets go of while it waits.
+func (e *engine) freezeLocked() error {
+	if err := e.awaitDrained(); err != nil {
+		return err
+	}
+	if e.active.isEmpty() {
+		return nil
+	}
+	e.frozen, e.active, e.drained = e.active, newLayer(), make(chan struct{})
+	e.drains++
+	e.db.guards.Add(1)
+	e.refs.Add(1)
+	go e.drainFrozen(e.frozen, e.drains, e.drained)
+	return nil
+}
+
+// awaitDrained returns when no layer is frozen. The caller holds committing, which is let go of meanwhile.
+func (e *engine) awaitDrained() error {
+	for e.frozen != nil {
+		drained := e.drained
+		e.db.committing.Unlock()
+		select {
+		case <-drained:
+		case <-e.db.failure.happened:
+		}
+		e.db.committing.Lock()
+		if err := e.db.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drainLocked brings all that was committed to Pebble. The caller holds committing, which is let go of meanwhile.
+func (e *engine) drainLocked() error {
+	if err := e.freezeLocked(); err != nil {
+		return err
+	}
+	return e.awaitDrained()
+}
+
+// drain is drainLocked for who does not hold committing. It runs guarded.
+func (e *engine) drain() error {
+	e.db.committing.Lock()
+	defer e.db.committing.Unlock()
+	return e.drainLocked()
+}
+
+// drainFrozen writes a layer to Pebble, on a goroutine of its own that Close waits for. An error ends the database, and who
+// waits hears of that.
+func (e *engine) drainFrozen(l *layer, number uint64, drained chan<- struct{}) {
+	db := e.db
+	defer db.guards.Done()
+	rows := l.sorted()
+	var err error
+	if db.options.EngineWAL || l.held < int(db.options.MemtableBytes)/ingestFraction {
+		err = e.writeRows(l, rows)
+	} else {
+		err = e.ingestRows(l, rows, number)
+	}
+	if err != nil {
+		return
+	}
+	db.committing.Lock()
+	defer db.committing.Unlock()
+	e.frozen = nil
+	if p := db.current.Load(); p.engine == e && p.ground != nil {
+		e.raise(p)
+	}
+	close(drained)
+	e.release()
+}
+
+// ingestFraction says which part of a full layer is enough to make tables of it.
+const ingestFraction = 4
+
+// sorted gives the newest versions in the order of the keys, without what is not needed below. Nobody writes to the layer
+// any more.
+func (l *layer) sorted() []*layerRow {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	rows := make([]*layerRow, 0, len(l.made))
+	for _, row := range l.made {
+		if !row.gone && (!row.lone || !row.deleted) {
+			rows = append(rows, row)
+		}
+	}
+	slices.SortFunc(rows, func(a, b *layerRow) int { return cmp.Compare(a.key, b.key) })
+	return rows
+}
+
+// writeRows writes a layer as a batch.
+func (e *engine) writeRows(l *layer, rows []*layerRow) error {
+	pb := e.pebble.NewBatch()
+	// An unindexed batch in memory cannot fail to take an operation; its errors are for indexed and closed ones.
+	_ = pb.Set(stateKey, l.state.Append(nil), nil)
+	for _, row := range rows {
+		if row.deleted {
+			_ = pb.Delete(stringBytes(row.key), nil)
+		} else {
+			_ = pb.Set(stringBytes(row.key), row.value, nil)
+		}
+	}
+	return e.apply(pb)
+}
+
+// ingestRows writes a layer as tables.
+func (e *engine) ingestRows(l *layer, rows []*layerRow, number uint64) error {
+	paths, err := e.writeTables(l, rows, number)
+	if err == nil {
+		err = e.pebble.Ingest(context.Background(), paths)
+	}
+	if err != nil {
+		err = fmt.Errorf("storage: write: %w", err)
+		e.db.fail(err)
+		return err
+	}
+	e.db.noteFlush()
+	return nil
+}
+
+// groupOf says which rows share a table.
+func groupOf(key string) int {
+	switch {
+	case key[0] < tableLog:
+		return 0
+	case key[0] == tableLog:
+		return groupLog
+	case key[0] == tableHistory:
+		return 2
+	}
+	return 3
+}
+
+const groupLog = 1
+
+func (e *engine) writeTables(l *layer, rows []*layerRow, number uint64) (paths []string, err error) {
+	state := &layerRow{key: string(stateKey), layerVersion: layerVersion{value: l.state.Append(nil)}}
+	for from := -1; from < len(rows); { // before the first row is the state's
+		group, to := 0, from+1
+		if from >= 0 {
+			group = groupOf(rows[from].key)
+		}
+		for to < len(rows) && groupOf(rows[to].key) == group {
+			to++
+		}
+		part := rows[max(from, 0):to]
+		if from < 0 {
+			part = append([]*layerRow{state}, part...)
+		}
+		path := e.db.path(fmt.Sprintf("%s%06d-%d", layerPrefix, number, group))
+		if err := e.writeTable(path, group, part); err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
+		from = to
+	}
+	return paths, nil
+}
+
+// writeTable writes a table that is on disk for good when it returns.
+func (e *engine) writeTable(path string, group int, rows []*layerRow) error {
+	f, err := e.db.options.FS.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	level := 0
+	if group == groupLog {
+		level = lastLevel
+	}
+	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), e.options.MakeWriterOptions(level, e.pebble.TableFormat()))
+	for _, row := range rows {
+		if row.deleted {
+			err = w.Delete(stringBytes(row.key))
+		} else {
+			err = w.Set(stringBytes(row.key), row.value)
+		}
+		if err != nil {
+			return errors.Join(err, w.Close())
+		}
+	}
+	return w.Close()
+}
+
+const lastLevel = 6
