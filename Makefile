@@ -18,11 +18,15 @@ build: ## build bin/triglot
 	$(GO) build -o bin/triglot ./cmd/triglot
 
 .PHONY: test
-test: unit e2e ## run every test
+test: unit tools e2e ## run every test
 
 .PHONY: unit
 unit: ## run the tests of the packages
 	$(GO) test -timeout 15m ./...
+
+.PHONY: tools
+tools: ## run the tests of the benchmark tool
+	cd bench && $(GO) test ./...
 
 # The end-to-end tests run a program that they build themselves, which the test cache knows nothing of: hence -count=1.
 .PHONY: e2e
@@ -46,13 +50,19 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 bench: ## run every benchmark once, to see that it runs
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
 
+.PHONY: compare
+compare: build ## measure side by side with etcd, Redis and ZooKeeper (hours; see bench/README.md)
+	bench/run
+
 .PHONY: lint
-lint: ## gofmt, vet and staticcheck, in both modules
+lint: ## gofmt, vet and staticcheck, in every module
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	cd e2e && $(GO) vet ./...
+	cd bench && $(GO) vet ./...
 	$(STATICCHECK) ./...
 	cd e2e && $(STATICCHECK) ./...
+	cd bench && $(STATICCHECK) ./...
 
 .PHONY: generate
 generate: ## write the Go code of the definitions again (needs protoc)
