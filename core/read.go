@@ -57,6 +57,7 @@ func (t *tx) rangeKeys(op *corepb.Range, out *Result) {
 	case sorted && most > 0:
 		most++
 	}
+	var room pieces
 	collect := func(key []byte, rec *storage.Record) bool {
 		if rec.Kind != storage.KindBytes {
 			return true
@@ -69,12 +70,12 @@ func (t *tx) rangeKeys(op *corepb.Range, out *Result) {
 			out.More = true
 			return !op.SkipCount
 		}
-		out.Records = append(out.Records, KeyRecord{Key: bytes.Clone(key), Record: *rec})
+		out.Records = append(out.Records, KeyRecord{Key: room.copy(key), Record: *rec})
 		found := &out.Records[len(out.Records)-1]
 		if op.KeysOnly && op.SortTarget != corepb.Range_BY_VALUE {
 			found.Value = nil
 		} else {
-			found.Value = bytes.Clone(rec.Value)
+			found.Value = room.copy(rec.Value)
 		}
 		return true
 	}
@@ -92,6 +93,25 @@ func (t *tx) rangeKeys(op *corepb.Range, out *Result) {
 			out.Records[i].Value = nil
 		}
 	}
+}
+
+// pieces copies small things that live and end together into few pieces of memory.
+type pieces struct{ rest []byte }
+
+// The first piece of memory is for a few keys; each further one is twice as large, up to a bound.
+const (
+	pieceBytesFirst = 512
+	pieceBytesMax   = 32 << 10
+)
+
+func (p *pieces) copy(b []byte) []byte {
+	if p.rest == nil || len(b) > cap(p.rest)-len(p.rest) {
+		size := min(max(pieceBytesFirst, 2*cap(p.rest)), pieceBytesMax)
+		p.rest = make([]byte, 0, max(size, len(b)))
+	}
+	from := len(p.rest)
+	p.rest = append(p.rest, b...)
+	return p.rest[from:len(p.rest):len(p.rest)]
 }
 
 // visitRange finds the records of a range, now or at an earlier revision.

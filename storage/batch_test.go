@@ -29,7 +29,11 @@ func (m model) rows(lower, upper string, reverse bool) []string {
 // TestBatchBehavesAsAMap runs random operations on a batch and on a map, and compares all that a reader can see: of the
 // batch, of the state after it, and of states before, whatever has been written and drained since.
 func TestBatchBehavesAsAMap(t *testing.T) {
-	for round := range 40 {
+	rounds := 24
+	if testing.Short() {
+		rounds = 4
+	}
+	for round := range rounds {
 		t.Run(fmt.Sprint(round), func(t *testing.T) { batchAgainstModel(t, newRand(t)) })
 	}
 }
