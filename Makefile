@@ -4,6 +4,7 @@ GO        ?= go
 FUZZTIME  ?= 10s
 RACEFLAGS ?= -timeout 20m
 E2ETIMEOUT ?= 40m
+ROUNDS    ?= 3
 
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -18,14 +19,14 @@ build: ## build bin/triglot
 	$(GO) build -o bin/triglot ./cmd/triglot
 
 .PHONY: test
-test: unit tools e2e ## run every test
+test: unit bench-test e2e ## run every test
 
 .PHONY: unit
 unit: ## run the tests of the packages
 	$(GO) test -timeout 15m ./...
 
-.PHONY: tools
-tools: ## run the tests of the benchmark tool
+.PHONY: bench-test
+bench-test: ## run the tests of the tool that compares
 	cd bench && $(GO) test ./...
 
 # The end-to-end tests run a program that they build themselves, which the test cache knows nothing of: hence -count=1.
@@ -50,9 +51,15 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 bench: ## run every benchmark once, to see that it runs
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
 
+.PHONY: bench-tool
+bench-tool: ## build bench/bin/bench, the tool that compares, and bench/bin/etcd, to compare with
+	cd bench && $(GO) build -o bin/bench .
+	cd bench/tools && $(GO) build -o ../bin/etcd go.etcd.io/etcd/server/v3
+
+# Needs redis-server, java and ZooKeeper as well: see bench/README.md.
 .PHONY: compare
-compare: build ## measure side by side with etcd, Redis and ZooKeeper (hours; see bench/README.md)
-	bench/run
+compare: build bench-tool ## measure side by side with etcd, Redis and ZooKeeper, ROUNDS (3) times 15 minutes
+	ROUNDS="$(ROUNDS)" bench/run
 
 .PHONY: lint
 lint: ## gofmt, vet and staticcheck, in every module
@@ -77,4 +84,4 @@ generate: ## write the Go code of the definitions again (needs protoc)
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin bench/bin

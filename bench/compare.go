@@ -119,6 +119,8 @@ type trials map[[2]string][]*Result
 func compare(ctx context.Context, spec *Spec, dir string, quiet float64, out *json.Encoder) (trials, error) {
 	results := trials{}
 	var failed error
+	total, done := spec.Rounds*len(spec.Servers)*len(spec.Workloads), 0
+	fmt.Fprintf(os.Stderr, "%d measurements, of %s altogether, and a start and a load before each\n", total, spec.measuredTime())
 	for _, cfg := range spec.Workloads {
 		for round := range spec.Rounds {
 			for _, server := range spec.Servers {
@@ -126,6 +128,7 @@ func compare(ctx context.Context, spec *Spec, dir string, quiet float64, out *js
 					return results, errors.Join(failed, ctx.Err())
 				}
 				result, err := tryQuietly(ctx, server, cfg, dir, quiet)
+				done++
 				if err != nil {
 					err = fmt.Errorf("%s on %s: %w", cfg.Name, server.Name, err)
 					fmt.Fprintln(os.Stderr, err)
@@ -133,7 +136,7 @@ func compare(ctx context.Context, spec *Spec, dir string, quiet float64, out *js
 					continue
 				}
 				result.Round = round + 1
-				fmt.Fprintf(os.Stderr, "%d %-12s %s\n", result.Round, server.Name, result)
+				fmt.Fprintf(os.Stderr, "%d/%d %-12s %s\n", done, total, server.Name, result)
 				if err := out.Encode(result); err != nil {
 					return results, err
 				}

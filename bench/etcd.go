@@ -205,7 +205,7 @@ func (d *etcdDriver) putWatched(ctx context.Context, c *client) error {
 	return err
 }
 
-// startPutUnread puts while watchers of everything, on connections of their own, take nothing of what they are sent.
+// startPutUnread puts while watchers of everything read nothing of what they are sent.
 func (d *etcdDriver) startPutUnread(ctx context.Context, c *client) (op, error) {
 	d.stuck.Do(func() { d.err = d.watchUnread(c) })
 	if d.err != nil {
@@ -214,23 +214,20 @@ func (d *etcdDriver) startPutUnread(ctx context.Context, c *client) (op, error) 
 	return stateless(d.put)(ctx, c)
 }
 
-// watchersPerConn is how many watchers that do not read share a connection: they fill its window together.
-const watchersPerConn = 10
+// unreadWindow is how many bytes a server can send to a watcher that does not read. It is fixed, since gRPC would let it
+// grow with what arrives. The connection's window is no bound: gRPC gives it back as soon as bytes arrive.
+const unreadWindow = 64 << 10
 
+// watchUnread makes the watchers, over a connection of their own, which lasts until c is closed.
 func (d *etcdDriver) watchUnread(c *client) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	c.onClose(cancel)
-	var conn *grpc.ClientConn
-	for i := range c.cfg.Watchers {
-		if i%watchersPerConn == 0 {
-			var err error
-			conn, err = grpc.NewClient(d.conn(0).Endpoints()[0], grpc.WithTransportCredentials(insecure.NewCredentials()))
-			if err != nil {
-				return err
-			}
-			c.onClose(func() { conn.Close() })
-		}
-		stream, err := etcdserverpb.NewWatchClient(conn).Watch(ctx)
+	conn, err := grpc.NewClient(d.conn(0).Endpoints()[0],
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStaticStreamWindowSize(unreadWindow))
+	if err != nil {
+		return err
+	}
+	c.onClose(func() { conn.Close() })
+	for range c.cfg.Watchers {
+		stream, err := etcdserverpb.NewWatchClient(conn).Watch(context.Background())
 		if err != nil {
 			return err
 		}

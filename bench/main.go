@@ -23,25 +23,30 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	command, args := runOnce, os.Args[1:]
-	if len(args) > 0 {
-		switch args[0] {
-		case "compare":
-			command, args = runCompare, args[1:]
-		case "list":
-			command, args = runList, args[1:]
-		case "restart":
-			command, args = runRestart, args[1:]
-		case "report":
-			command, args = runReport, args[1:]
-		case "plot":
-			command, args = runPlot, args[1:]
-		}
-	}
-	if err := command(ctx, args); err != nil {
+	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+var commands = map[string]func(ctx context.Context, args []string) error{
+	"compare": runCompare,
+	"list":    runList,
+	"plot":    runPlot,
+	"report":  runReport,
+	"restart": runRestart,
+}
+
+// run takes the name of a command and its flags, or those of runOnce alone.
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return runOnce(ctx, args)
+	}
+	command := commands[args[0]]
+	if command == nil {
+		return fmt.Errorf("no command %q, have %s", args[0], strings.Join(sortedKeys(commands), ", "))
+	}
+	return command(ctx, args[1:])
 }
 
 // runOnce measures one workload on a server that is already running.

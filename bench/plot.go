@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/xml"
 	"flag"
@@ -79,7 +80,7 @@ func (p *plot) gather(results []*Result, along func(*Result) float64) {
 		for x, ys := range values[name] {
 			line.points = append(line.points, plotPoint{x, spreadOf(ys)})
 		}
-		slices.SortFunc(line.points, func(a, b plotPoint) int { return int(math.Copysign(1, a.x-b.x)) })
+		slices.SortFunc(line.points, func(a, b plotPoint) int { return cmp.Compare(a.x, b.x) })
 		p.lines = append(p.lines, line)
 	}
 }
@@ -100,6 +101,9 @@ func (p *plot) render() []byte {
 		for _, point := range line.points {
 			least, most, top = min(least, point.x), max(most, point.x), max(top, point.y.Max)
 		}
+	}
+	if top == 0 {
+		top = 1 // nothing was done: lines along the axis
 	}
 	step := niceStep(top / 5)
 	top = math.Ceil(top/step) * step

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -29,6 +30,19 @@ func TestAPlotHasALineForEachServer(t *testing.T) {
 		t.Errorf("points %v", first)
 	}
 	elements := map[string]int{}
+	inside := func(x, y string) {
+		t.Helper()
+		var left, top float64
+		if _, err := fmt.Sscan(x, &left); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Sscan(y, &top); err != nil {
+			t.Fatal(err)
+		}
+		if left < plotLeft || left > plotWidth-plotRight || top < plotTop || top > plotHeight-plotBottom {
+			t.Errorf("%s,%s is outside of the axes", x, y)
+		}
+	}
 	for d := xml.NewDecoder(strings.NewReader(string(p.render()))); ; {
 		token, err := d.Token()
 		if errors.Is(err, io.EOF) {
@@ -37,12 +51,35 @@ func TestAPlotHasALineForEachServer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if start, ok := token.(xml.StartElement); ok {
-			elements[start.Name.Local]++
+		start, ok := token.(xml.StartElement)
+		if !ok {
+			continue
+		}
+		elements[start.Name.Local]++
+		attributes := map[string]string{}
+		for _, a := range start.Attr {
+			attributes[a.Name.Local] = a.Value
+		}
+		switch start.Name.Local {
+		case "circle":
+			inside(attributes["cx"], attributes["cy"])
+		case "polyline":
+			for point := range strings.FieldsSeq(attributes["points"]) {
+				x, y, _ := strings.Cut(point, ",")
+				inside(x, y)
+			}
 		}
 	}
 	if elements["polyline"] != 2 || elements["circle"] != 6 {
 		t.Errorf("drawn: %v", elements)
+	}
+}
+
+func TestAPlotOfNothingDoneIsDrawn(t *testing.T) {
+	p := plot{}
+	p.gather([]*Result{{Server: "a", Config: Config{Clients: 1}}}, func(r *Result) float64 { return float64(r.Clients) })
+	if svg := string(p.render()); strings.Contains(svg, "NaN") || strings.Contains(svg, "Inf") {
+		t.Error(svg)
 	}
 }
 

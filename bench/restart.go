@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -16,22 +17,27 @@ type Kept struct {
 	Server       string  `json:"server"`
 	Keys         int     `json:"keys"`
 	Value        int     `json:"val"`
+	IdleCPU      float64 `json:"idle_cpu_pct"`   // of one core, of the server without keys
+	IdleRSS      int64   `json:"idle_rss_bytes"` // likewise
 	LoadPerSec   float64 `json:"loaded_keys_per_s"`
-	RSS          int64   `json:"rss_bytes"`       // after the load and a pause
-	Data         int64   `json:"data_bytes"`      // disk space then
-	IdleCPU      float64 `json:"idle_cpu_pct"`    // of one core, of the server without keys
-	IdleRSS      int64   `json:"idle_rss_bytes"`  // likewise
-	AfterStop    float64 `json:"restart_s"`       // from start until the first answer, after SIGTERM; the median
-	AfterKill    float64 `json:"restart_kill_s"`  // likewise after SIGKILL
-	RSSRestarted int64   `json:"rss_restarted_b"` // after the last of these starts
+	RSSLoaded    int64   `json:"rss_loaded_bytes"` // right after the load
+	RSS          int64   `json:"rss_bytes"`        // after a pause
+	Data         int64   `json:"data_bytes"`       // disk space then
+	AfterStop    float64 `json:"restart_s"`        // from start until the first answer, after SIGTERM; the median
+	AfterKill    float64 `json:"restart_kill_s"`   // likewise after SIGKILL
+	RSSRestarted int64   `json:"rss_restarted_b"`  // after the last of these starts
 }
 
-// Times that let a server come to rest.
-const (
-	idleFor  = 10 * time.Second
-	settleIn = 5 * time.Second
-	restarts = 3
-)
+const restarts = 3 // after each of the two signals
+
+// rests are how long a server is left alone.
+type rests struct {
+	idle    time.Duration // when it is new: its CPU time then counts
+	settle  time.Duration // after the load
+	between time.Duration // after each start
+}
+
+var defaultRests = rests{idle: 10 * time.Second, settle: 5 * time.Second, between: time.Second}
 
 // runRestart loads keys into each server of a spec, and measures what holding them costs and how long a start with them takes.
 func runRestart(ctx context.Context, args []string) error {
@@ -58,11 +64,14 @@ func runRestart(ctx context.Context, args []string) error {
 	if err := os.MkdirAll(*dir, 0o755); err != nil {
 		return err
 	}
-	t := newTable(os.Stdout, "server", "keys", "idle CPU %", "idle RSS MiB", "loaded/s", "RSS MiB", "data MiB", "restart", "after kill", "RSS MiB")
+	t := newTable(os.Stdout, "server", "keys", "idle CPU %", "idle RSS MiB", "loaded/s", "RSS MiB, loaded", "a little later", "data MiB",
+		"restart", "after kill", "RSS MiB, restarted")
+	var failed error
 	for _, server := range spec.Servers {
-		kept, err := keep(ctx, server, cfg, *dir)
+		kept, err := keep(ctx, server, cfg, *dir, defaultRests)
 		if err != nil {
-			return fmt.Errorf("%s: %w", server.Name, err)
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", server.Name, err))
+			continue
 		}
 		if *out != "" {
 			if err := appendLine(*out, kept); err != nil {
@@ -71,10 +80,11 @@ func runRestart(ctx context.Context, args []string) error {
 		}
 		mib := func(n int64) string { return fmt.Sprintf("%.0f", float64(n)/(1<<20)) }
 		t.add(kept.Server, fmt.Sprint(kept.Keys), fmt.Sprintf("%.2f", kept.IdleCPU), mib(kept.IdleRSS), fmt.Sprintf("%.0f", kept.LoadPerSec),
-			mib(kept.RSS), mib(kept.Data), fmt.Sprintf("%.2fs", kept.AfterStop), fmt.Sprintf("%.2fs", kept.AfterKill), mib(kept.RSSRestarted))
+			mib(kept.RSSLoaded), mib(kept.RSS), mib(kept.Data), fmt.Sprintf("%.2fs", kept.AfterStop), fmt.Sprintf("%.2fs", kept.AfterKill),
+			mib(kept.RSSRestarted))
 	}
 	t.print()
-	return nil
+	return failed
 }
 
 func appendLine(file string, v any) error {
@@ -86,7 +96,12 @@ func appendLine(file string, v any) error {
 	return json.NewEncoder(f).Encode(v)
 }
 
-func keep(ctx context.Context, server Server, cfg Config, dir string) (*Kept, error) {
+// keep measures one server. It takes no clusters: every start has new ports, by which members would look for each other in
+// vain.
+func keep(ctx context.Context, server Server, cfg Config, dir string, rests rests) (*Kept, error) {
+	if server.Nodes > 1 {
+		return nil, fmt.Errorf("%d nodes: restarts are measured of single servers", server.Nodes)
+	}
 	dir, err := os.MkdirTemp(dir, "bench-")
 	if err != nil {
 		return nil, err
@@ -95,32 +110,31 @@ func keep(ctx context.Context, server Server, cfg Config, dir string) (*Kept, er
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, err
 	}
-	kept := &Kept{Server: server.Name, Keys: cfg.Keys, Value: cfg.Value}
 	c, err := server.start(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { c.stop() }()
-
-	before, err := c.meter()
-	if err != nil {
-		return nil, err
-	}
-	pause(ctx, idleFor)
-	after, err := c.meter()
-	if err != nil {
-		return nil, err
-	}
-	for i := range after {
-		kept.IdleCPU += 100 * (after[i].CPU - before[i].CPU) / idleFor.Seconds()
-		kept.IdleRSS += after[i].RSS
-	}
-
-	fmt.Fprintf(os.Stderr, "%s: loading %d keys\n", server.Name, cfg.Keys)
 	cfg.Target = c.target
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	kept := &Kept{Server: server.Name, Keys: cfg.Keys, Value: cfg.Value}
+
+	fmt.Fprintf(os.Stderr, "%s: idle for %s\n", server.Name, rests.idle)
+	before, err := c.used()
+	if err != nil {
+		return nil, err
+	}
+	pause(ctx, rests.idle)
+	after, err := c.used()
+	if err != nil {
+		return nil, err
+	}
+	kept.IdleCPU = 100 * (after.CPU - before.CPU) / rests.idle.Seconds()
+	kept.IdleRSS = after.RSS
+
+	fmt.Fprintf(os.Stderr, "%s: loading %d keys\n", server.Name, cfg.Keys)
 	d, err := dial(cfg)
 	if err != nil {
 		return nil, err
@@ -132,13 +146,19 @@ func keep(ctx context.Context, server Server, cfg Config, dir string) (*Kept, er
 		return nil, err
 	}
 	kept.LoadPerSec = float64(cfg.Keys) / time.Since(begun).Seconds()
-	pause(ctx, settleIn)
-	if kept.RSS, err = c.rss(); err != nil {
+	if after, err = c.used(); err != nil {
 		return nil, err
 	}
+	kept.RSSLoaded = after.RSS
+	pause(ctx, rests.settle)
+	if after, err = c.used(); err != nil {
+		return nil, err
+	}
+	kept.RSS = after.RSS
 	if kept.Data, err = c.dataBytes(); err != nil {
 		return nil, err
 	}
+
 	restart := func(signal syscall.Signal) (float64, error) {
 		var took []float64
 		for range restarts {
@@ -151,8 +171,8 @@ func keep(ctx context.Context, server Server, cfg Config, dir string) (*Kept, er
 			}
 			c = next
 			took = append(took, time.Since(begun).Seconds())
-			fmt.Fprintf(os.Stderr, "%s: answers %.2f s after its start\n", server.Name, took[len(took)-1])
-			pause(ctx, time.Second)
+			fmt.Fprintf(os.Stderr, "%s: answers %.2f s after its start, %s before\n", server.Name, took[len(took)-1], signal)
+			pause(ctx, rests.between)
 		}
 		return spreadOf(took).Median, nil
 	}
@@ -162,7 +182,8 @@ func keep(ctx context.Context, server Server, cfg Config, dir string) (*Kept, er
 	if kept.AfterKill, err = restart(syscall.SIGKILL); err != nil {
 		return nil, err
 	}
-	kept.RSSRestarted, err = c.rss()
+	after, err = c.used()
+	kept.RSSRestarted = after.RSS
 	return kept, err
 }
 
@@ -173,14 +194,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// rss is the memory that the nodes have in use.
-func (c *cluster) rss() (total int64, err error) {
-	usages, err := c.meter()
-	for _, u := range usages {
-		total += u.RSS
-	}
-	return total, err
-}
+// used is what the only node has used.
+func (c *cluster) used() (Usage, error) { return usageOf(c.nodes[0].cmd.Process.Pid) }
 
 func (c *cluster) signal(s syscall.Signal) {
 	for _, n := range c.nodes {

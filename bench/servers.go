@@ -178,7 +178,8 @@ func (c *cluster) waitReady(ctx context.Context) error {
 		return err
 	}
 	for _, host := range hosts {
-		for ping(ctx, scheme+"://"+host) != nil {
+		// A client that is refused waits for a second before it tries again.
+		for !accepts(host) || ping(ctx, scheme+"://"+host) != nil {
 			for _, n := range c.nodes {
 				select {
 				case <-n.done:
@@ -189,11 +190,20 @@ func (c *cluster) waitReady(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				return fmt.Errorf("%s does not answer: %w", host, ctx.Err())
-			case <-time.After(20 * time.Millisecond):
+			case <-time.After(5 * time.Millisecond):
 			}
 		}
 	}
 	return nil
+}
+
+func accepts(host string) bool {
+	conn, err := net.DialTimeout("tcp", host, time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 func ping(ctx context.Context, target string) error {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // Spec says which servers to compare on which workloads.
@@ -68,6 +69,14 @@ func unmarshal(text []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	return d.Decode(v)
+}
+
+// measuredTime is how long all measurements take, without what precedes each of them.
+func (s *Spec) measuredTime() (total time.Duration) {
+	for _, cfg := range s.Workloads {
+		total += cfg.Warmup.Duration + cfg.Duration.Duration
+	}
+	return total * time.Duration(s.Rounds*len(s.Servers))
 }
 
 // choose keeps the named servers and workloads, in the order given; without

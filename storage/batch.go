@@ -491,10 +491,11 @@ func (b *Batch) end() {
 	b.ended = true
 	b.fail(errBatchEnded)
 	b.base.release()
+	if b.db.Err() != nil {
+		return // a write that hangs may still read what is here
+	}
 	o := b.overlay
 	b.overlay = &overlay{}
-	if b.db.Err() == nil { // or else a write that hangs may still read what is here
-		o.reset()
-		b.db.spare.Store(o)
-	}
+	o.reset()
+	b.db.spare.Store(o)
 }

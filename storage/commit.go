@@ -17,24 +17,45 @@ func (b *Batch) Commit() error {
 	if err != nil {
 		return err
 	}
-	if b.intervals.Len() > 0 {
-		return b.db.guarded(func() error { return b.commitBelow(leases) })
+	// Whoever holds committing may hang in Pebble after a failure; then only a guarded wait ends.
+	if b.intervals.Len() == 0 && b.db.committing.TryLock() {
+		if !b.engine.isFull() {
+			defer b.db.committing.Unlock()
+			return b.commitLocked(leases)
+		}
+		b.db.committing.Unlock()
 	}
+	return b.db.guarded(func() error { return b.commitPatiently(leases) })
+}
+
+// isFull says that the active layer is to be frozen. The caller holds committing.
+func (e *engine) isFull() bool { return e.active.bytes() >= int(e.db.options.MemtableBytes) }
+
+// commitPatiently waits for what the commit needs. It runs guarded.
+func (b *Batch) commitPatiently(leases *Leases) error {
 	db, e := b.db, b.engine
 	db.committing.Lock()
-	full := e.active.bytes() >= int(db.options.MemtableBytes)
-	db.committing.Unlock()
-	if full {
-		if err := db.guarded(e.freeze); err != nil {
+	defer db.committing.Unlock()
+	if b.intervals.Len() > 0 {
+		return b.commitBelow(leases)
+	}
+	if e.isFull() {
+		if e.frozen != nil {
+			db.stalls.Add(1)
+		}
+		if err := e.freezeLocked(); err != nil {
 			return err
 		}
 	}
-	db.committing.Lock()
-	defer db.committing.Unlock()
+	return b.commitLocked(leases)
+}
+
+// commitLocked writes the batch to the active layer. The caller holds committing.
+func (b *Batch) commitLocked(leases *Leases) error {
 	if err := b.allowed(); err != nil {
 		return err
 	}
-	e.active.write(b, b.base.commit+1, db.oldestCommit())
+	b.engine.active.write(b, b.base.commit+1, b.db.oldestCommit())
 	b.publish(leases)
 	return nil
 }
@@ -53,10 +74,9 @@ func (b *Batch) publish(leases *Leases) {
 }
 
 // commitBelow writes a batch that deletes whole intervals. Only Pebble can: all that was committed before goes there first.
+// The caller holds committing.
 func (b *Batch) commitBelow(leases *Leases) error {
-	db, e := b.db, b.engine
-	db.committing.Lock()
-	defer db.committing.Unlock()
+	e := b.engine
 	if err := e.drainLocked(); err != nil {
 		return err
 	}

@@ -25,7 +25,8 @@ type DB struct {
 	guards     sync.WaitGroup         // calls of Pebble under way, see guarded
 	closed     atomic.Bool
 	stalls     atomic.Int64
-	held       []*pinned               // in the order of their commits, from the oldest that somebody looks at; guarded by committing
+	holds      holds                   // guarded by committing
+	compacted  chan struct{}           // capacity 1: a compaction has ended
 	spare      atomic.Pointer[overlay] // of the last batch, for the next one
 
 	flushed    chan struct{} // capacity 1: any number of flushes are one piece of news
@@ -48,6 +49,7 @@ func Open(options Options) (*DB, error) {
 		logger:     options.Logger,
 		failure:    failure{happened: make(chan struct{})},
 		flushed:    make(chan struct{}, 1),
+		compacted:  make(chan struct{}, 1),
 		flushEnd:   make(chan struct{}),
 		flushEnded: make(chan struct{}),
 	}
@@ -160,7 +162,7 @@ func (db *DB) Close() error {
 		db.committing.Lock()
 		defer db.committing.Unlock()
 		last := db.current.Load()
-		ended := &pinned{engine: last.engine, leases: last.leases, state: last.state}
+		ended := &pinned{engine: last.engine, hold: &hold{generation: last.engine.name}, leases: last.leases, state: last.state}
 		ended.refs.Store(1)
 		db.current.Swap(ended).release()
 		return nil

@@ -132,8 +132,29 @@ func (e *engine) writeRows(l *layer, rows []*layerRow) error {
 	return e.apply(pb)
 }
 
+// ingestLevelsMax is how many levels L0 may have when tables are added to it. Pebble stops writers that go through a
+// memtable when compactions are behind, and does not stop tables.
+const ingestLevelsMax = 40
+
+// awaitCompactions returns when L0 has room for more.
+func (e *engine) awaitCompactions() error {
+	for e.pebble.Metrics().Levels[0].Sublevels >= ingestLevelsMax {
+		select {
+		case <-e.db.compacted:
+		case <-e.db.failure.happened:
+		}
+		if err := e.db.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ingestRows writes a layer as tables.
 func (e *engine) ingestRows(l *layer, rows []*layerRow, number uint64) error {
+	if err := e.awaitCompactions(); err != nil {
+		return err
+	}
 	paths, err := e.writeTables(l, rows, number)
 	if err == nil {
 		err = e.pebble.Ingest(context.Background(), paths)

@@ -102,6 +102,12 @@ func (db *DB) listener() *pebble.EventListener {
 			db.fail(fmt.Errorf("%w: %s", ErrCorrupt, info))
 		},
 		FlushEnd: func(pebble.FlushInfo) { db.noteFlush() },
+		CompactionEnd: func(pebble.CompactionInfo) {
+			select {
+			case db.compacted <- struct{}{}:
+			default:
+			}
+		},
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
 			db.stalls.Add(1)
 			db.logger.Warn("writes wait for the storage engine", "reason", info.Reason)

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -21,12 +22,18 @@ type View struct {
 // The count never leaves zero again: whoever loses the race against the last release finds a newer one in its place.
 type pinned struct {
 	engine *engine
-	refs   atomic.Int64
+	*hold
 	ground *ground  // nil once the database is closed
 	layers []*layer // above it, the newest first
-	commit uint64   // number of the commit that left the state, from when the engine was opened
 	state  State
 	leases *Leases
+}
+
+// hold is all that must be remembered of what is pinned to tell which commits are still looked at.
+type hold struct {
+	generation string // name of the engine
+	commit     uint64 // number of the commit that left the state, from when the engine was opened
+	refs       atomic.Int64
 }
 
 // ground is a snapshot of Pebble, shared by the views between two drains. It holds its engine; the engine holds a reference
@@ -110,7 +117,9 @@ func (p *pinned) view() *View {
 // pin makes what views share, with one reference: the state that a commit left, over a ground that holds what the drains
 // before it brought down. The caller holds committing, and the engine.
 func (e *engine) pin(commit uint64, on *ground, state State, leases *Leases) *pinned {
-	p := &pinned{engine: e, ground: on, layers: []*layer{e.active}, commit: commit, state: state, leases: leases}
+	p := &pinned{
+		engine: e, hold: &hold{generation: e.name, commit: commit}, ground: on, layers: []*layer{e.active}, state: state, leases: leases,
+	}
 	if e.frozen != nil {
 		p.layers = append(p.layers, e.frozen)
 	}
@@ -133,22 +142,38 @@ func (e *engine) pinAnew(commit uint64, state State, leases *Leases) *pinned {
 // publish makes a state what View returns from now on. The caller holds committing.
 func (db *DB) publish(e *engine, commit uint64, state State, leases *Leases) {
 	p := e.pin(commit, e.ground, state, leases)
-	db.held = append(db.held, p)
+	db.holds.add(p.hold)
 	if previous := db.current.Swap(p); previous != nil {
 		previous.release()
 	}
 }
 
+// holds are those of the states that were published, in order, those that nobody looks at any more left out now and then.
+type holds struct {
+	all  []*hold
+	most int // how many there are when they are looked through
+}
+
+const holdsMin = 64
+
+func (h *holds) add(next *hold) {
+	if len(h.all) >= max(h.most, holdsMin) {
+		h.all = slices.DeleteFunc(h.all, func(h *hold) bool { return h.refs.Load() == 0 })
+		h.most = 2 * len(h.all)
+	}
+	h.all = append(h.all, next)
+}
+
 // oldestCommit is the oldest that somebody looks at. The caller holds committing.
 func (db *DB) oldestCommit() uint64 {
-	for len(db.held) > 0 && db.held[0].refs.Load() == 0 {
-		db.held[0] = nil
-		db.held = db.held[1:]
+	for len(db.holds.all) > 0 && db.holds.all[0].refs.Load() == 0 {
+		db.holds.all[0] = nil
+		db.holds.all = db.holds.all[1:]
 	}
-	if len(db.held) == 0 || db.held[0].engine != db.current.Load().engine {
+	if len(db.holds.all) == 0 || db.holds.all[0].generation != db.current.Load().engine.name {
 		return 0
 	}
-	return db.held[0].commit
+	return db.holds.all[0].commit
 }
 
 // republish renews the ground of the present state, so that what was purged meanwhile can leave the disk although no

@@ -218,3 +218,19 @@ func TestLeasesFollowTheLeaseTable(t *testing.T) {
 		t.Errorf("%d leases and %d sessions after a restart", all, sessions)
 	}
 }
+
+func TestStatesThatNobodyLooksAtAreForgotten(t *testing.T) {
+	db := open(t, Options{MemtableBytes: 64 << 10})
+	set(t, db, "k", "first")
+	held := db.View()
+	defer held.Release()
+	for i := range 2000 {
+		set(t, db, "k", fmt.Sprint(i))
+	}
+	if n := len(db.holds.all); n > 2*holdsMin {
+		t.Errorf("%d states are remembered, and one is looked at", n)
+	}
+	if value, ok := get(t, held, "k"); !ok || value != "first" {
+		t.Errorf("the old view shows %q", value)
+	}
+}
