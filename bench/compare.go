@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -169,14 +168,11 @@ func tryQuietly(ctx context.Context, server Server, cfg Config, dir string, quie
 
 // try measures a freshly started server.
 func try(ctx context.Context, server Server, cfg Config, dir string) (*Result, error) {
-	dir, err := os.MkdirTemp(dir, "bench-")
+	dir, err := freshDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if dir, err = filepath.Abs(dir); err != nil {
-		return nil, err
-	}
 	c, err := server.start(ctx, dir)
 	if err != nil {
 		return nil, err

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -102,14 +101,11 @@ func keep(ctx context.Context, server Server, cfg Config, dir string, rests rest
 	if server.Nodes > 1 {
 		return nil, fmt.Errorf("%d nodes: restarts are measured of single servers", server.Nodes)
 	}
-	dir, err := os.MkdirTemp(dir, "bench-")
+	dir, err := freshDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if dir, err = filepath.Abs(dir); err != nil {
-		return nil, err
-	}
 	c, err := server.start(ctx, dir)
 	if err != nil {
 		return nil, err

@@ -49,6 +49,15 @@ type node struct {
 	done  chan struct{} // closed when the process has exited
 }
 
+// freshDir makes a directory of its own inside another, for one server. Its path is absolute.
+func freshDir(within string) (string, error) {
+	within, err := filepath.Abs(within)
+	if err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(within, "bench-")
+}
+
 // start runs the server's nodes in new directories under dir and waits until
 // each answers requests.
 func (s Server) start(ctx context.Context, dir string) (_ *cluster, err error) {

@@ -12,8 +12,8 @@
 //	                           commit, Ready ──────────applies─────────────────► Machine.Apply
 //	                           Step ◄───────────────wake─ results ──────────────┘
 //
-// There is no batching timer. While one entry is being written or the Machine works, proposals gather in the queue's open
-// chunk; the chunk is the next entry. An idle node therefore adds no delay, and a busy one writes ever larger entries.
+// There is no batching timer. While one entry is being written, proposals gather in the queue's open chunk; the chunk
+// is the next entry. An idle node therefore adds no delay, and a busy one writes ever larger entries.
 //
 // A member that does not lead sends its chunks to the leader, which makes entries of them: forward.go says how each gets
 // there once and in order, and how its member learns of it when it does not.

@@ -33,7 +33,6 @@ type driver struct {
 	writing     int    // appends of entries handed to the append goroutine and not yet written
 	uncommitted int    // bytes of entries proposed in this term and not yet applied
 	change      uint64 // leading: no change of the configuration may be proposed before this entry is applied
-	applying    uint64 // the last entry handed to the apply goroutine
 	appliedTo   uint64
 
 	own      outstanding // this node's proposals
@@ -291,9 +290,6 @@ func (d *driver) route(m *raftpb.Message) error {
 	case raft.LocalAppendThread:
 		d.write(m)
 	case raft.LocalApplyThread:
-		if entries := m.GetEntries(); len(entries) > 0 {
-			d.applying = entries[len(entries)-1].GetIndex()
-		}
 		d.n.applies.put(application{message: m})
 	case d.n.cfg.NodeID:
 		// Responses to itself arrive even after this node was removed, when raft does not know it any more.

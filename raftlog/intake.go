@@ -99,8 +99,8 @@ func (d *driver) takeForwarded(m *raftpb.Message, stream uint64) {
 func (d *driver) uncommittedMax() int { return max(uncommittedBytesMax, 2*d.n.cfg.EntryBytesMax) }
 
 // propose makes the oldest chunks an entry: one of this node's, of others, or several that fit together. While an entry is
-// being written, or its Machine has work, the open chunk stays where it is and gathers more; one that is full gains nothing
-// from waiting and follows at once.
+// being written, the open chunk stays where it is and gathers more; one that is full gains nothing from waiting and
+// follows at once.
 func (d *driver) propose() error {
 	if !d.leading {
 		d.forward()

@@ -42,7 +42,7 @@ func TestALoneVoterWithALearnerDoesNotAnswerFromWhatItHasApplied(t *testing.T) {
 		voter.machine.setSlow(slow)
 		learner.propose(1)
 		c.pass(100 * time.Millisecond)
-		learner.propose(1) // the voter's own would wait for its Machine
+		voter.propose(1)
 		c.pass(100 * time.Millisecond)
 		acknowledged := learner.n.Status().Applied
 		handed := voter.n.status.handed.Load()

@@ -9,7 +9,8 @@ import (
 // layer holds what commits wrote since the last drain, above what is in Pebble. It saves what Pebble would do for each of
 // these commits: finding the place of each row in a memtable, which is several microseconds on a store of some size, and
 // keeping, flushing and compacting versions of a row, or rows, that are gone a moment later, as those of locks, queues and
-// counters are. A layer that is full is frozen, a new one takes its place, and the frozen one goes to Pebble as one batch.
+// counters are. A layer that is full is frozen, a new one takes its place, and the frozen one goes to Pebble as a whole: see
+// drain.go.
 //
 // There is one writer, the goroutine that commits. Readers see a layer as of the commit of their view: a row has a version
 // for each commit that somebody may still look at.
@@ -48,9 +49,8 @@ type layerVersion struct {
 }
 
 const (
-	layerRowBytes   = 96 // what a row takes beside key and value
-	layerBlockRows  = 128
-	layerGhostsKept = 1024
+	layerRowBytes  = 96 // what a row takes beside key and value
+	layerBlockRows = 128
 )
 
 func newLayer() *layer { return &layer{rows: map[string]*layerRow{}} }

@@ -11,7 +11,8 @@ import (
 // ErrClosed is what reading or writing a closed database gives.
 var ErrClosed = errors.New("storage: database is closed")
 
-// View is the state as the last Commit before it left it: a Reader that never changes. A view may be used by several goroutines; Release ends it.
+// View is the state as the last Commit before it left it: a Reader that never changes. A view may be used by several
+// goroutines; Release ends it.
 type View struct {
 	pinned   *pinned
 	first    atomic.Pointer[error]

@@ -54,7 +54,6 @@ type addresses struct {
 
 // serve runs a member in this process until a signal ends it or its store fails.
 func serve(cfg *config, unknownVariables []string, stderr io.Writer) error {
-	tuneMemory()
 	logger := newLogger(cfg, stderr)
 	if len(unknownVariables) > 0 {
 		logger.Warn("environment variables with names of no setting are ignored", "variables", unknownVariables)
