@@ -47,6 +47,13 @@ func startEtcd(t testing.TB) string {
 	case <-time.After(patience):
 		t.Fatal("etcd did not start")
 	}
+	// An etcd that is ready still says 3.5 of its storage, until its own look at it, which may be seconds later.
+	eventually(t, "etcd's storage version", func() error {
+		if v := etcd.Server.StorageVersion(); v == nil || v.Minor < 7 {
+			return fmt.Errorf("it is %v", v)
+		}
+		return nil
+	})
 	return ports[0]
 }
 
