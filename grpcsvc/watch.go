@@ -56,6 +56,7 @@ type watchStream struct {
 	nextID   int64
 
 	behind        bool // the feed may have more, whatever its Ready says
+	bound         int  // events to take from the feed at a time
 	progressAsked int  // progress requests to answer once the feed is read
 	tickDue       bool // progress notifications to send once the feed is read
 	notifying     int  // watchers that want those

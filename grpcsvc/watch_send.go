@@ -12,7 +12,12 @@ import (
 
 // Bounds of what is taken from the feed at a time, and of one message to a watcher that catches up. A revision's events
 // always stay together, so both may be exceeded by one revision.
+//
+// What is taken is held until it is sent, which to a client that does not read is never. A stream therefore begins with
+// eventsFirst, and takes twice as many each time that it filled its bound and got rid of them all: one that is stuck holds
+// about as much as its client's window lets through, and one that catches up soon has few looks at the log.
 const (
+	eventsFirst     = 64
 	eventsMax       = 1000
 	messageBytesMax = 1 << 20
 	eventBytesEach  = 64 // what an event takes beside its key and values, roughly
@@ -21,15 +26,22 @@ const (
 // deliver sends what the feed has, up to a bound. When there is no more, the stream is in step with the store, and
 // progress can be told.
 func (w *watchStream) deliver() error {
-	notices := w.feed.Next(eventsMax)
+	w.bound = max(w.bound, eventsFirst)
+	notices := w.feed.Next(w.bound)
 	w.behind = len(notices) != 0
 	if !w.behind {
+		w.bound = eventsFirst
 		return w.tellProgress()
 	}
+	taken := 0
 	for i := range notices {
+		taken += len(notices[i].Events)
 		if err := w.send(&notices[i]); err != nil {
 			return err
 		}
+	}
+	if taken >= w.bound {
+		w.bound = min(2*w.bound, eventsMax)
 	}
 	return nil
 }

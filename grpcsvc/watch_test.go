@@ -2,6 +2,7 @@ package grpcsvc
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -414,4 +415,28 @@ func TestShutdownEndsStreams(t *testing.T) {
 	wantStatus(t, "keep-alive", err, rpctypes.ErrGRPCStopped)
 	_, err = n.kv.Range(n.ctx, &pb.RangeRequest{Key: []byte("a")})
 	wantCode(t, "request after shutdown", err, codes.Unavailable)
+}
+
+func TestAWatcherThatCatchesUpIsSentMoreAndMoreAtATime(t *testing.T) {
+	n := startNode(t, Options{})
+	const puts = 400
+	first := n.put("k", "0").Header.Revision
+	for i := 1; i < puts; i++ {
+		n.put("k", fmt.Sprint(i))
+	}
+	w := n.watch()
+	w.create(&pb.WatchCreateRequest{Key: []byte("k"), StartRevision: first})
+	var sizes []int
+	for sent := 0; sent < puts; {
+		r := w.next()
+		if want := first + int64(sent); r.Events[0].Kv.ModRevision != want {
+			t.Fatalf("revision %d where %d is next", r.Events[0].Kv.ModRevision, want)
+		}
+		sizes = append(sizes, len(r.Events))
+		sent += len(r.Events)
+	}
+	// A client that stops reading at the first message makes the server hold no more than that.
+	if want := []int{eventsFirst, 2 * eventsFirst, puts - 3*eventsFirst}; !slices.Equal(sizes, want) {
+		t.Errorf("messages of %v events; want %v", sizes, want)
+	}
 }
