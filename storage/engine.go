@@ -104,6 +104,9 @@ func (p *pinned) get(key []byte) (value []byte, present bool, err error) {
 			return value, present, nil
 		}
 	}
+	if id, ok := SplitLease(key); ok && !p.leases.has(id) {
+		return nil, false, nil // most leases are asked for before they are granted: nothing on disk has to say so
+	}
 	value, present, err = p.lookUp(key)
 	if cached && err == nil {
 		cache.found(key, p.commit, value, present)
