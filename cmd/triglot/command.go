@@ -41,7 +41,7 @@ Unmodified clients of all three work on the same keys: what one writes, the othe
 		&cobra.Group{ID: "about", Title: "About it:"})
 	root.SetHelpCommandGroupID("about")
 	root.SetCompletionCommandGroupID("about")
-	root.AddCommand(newServeCommand(), newStatusCommand(), newMemberCommand(), newSnapshotCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newEtcdCommand(), newStatusCommand(), newMemberCommand(), newSnapshotCommand(), newVersionCommand())
 	return root
 }
 

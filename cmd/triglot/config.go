@@ -75,6 +75,10 @@ type config struct {
 	LogLevel         string
 	LogFormat        string
 	PProf            bool
+
+	// What only etcd's command line sets.
+	AsEtcd        bool   // say what etcd says when it is ready
+	ListenEtcdToo string // further addresses for etcd clients, with a comma between
 }
 
 const (

@@ -15,7 +15,11 @@ import (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	args := os.Args[1:]
+	if calledEtcd(os.Args[0]) {
+		args = append([]string{"etcd"}, args...)
+	}
+	os.Exit(run(args, os.Stdout, os.Stderr))
 }
 
 // run is main with its surroundings as arguments. Every error ends here: one line on stderr and exit code 1.

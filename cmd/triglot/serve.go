@@ -175,6 +175,11 @@ func (n *node) bind() (err error) {
 		}
 		*l.bound = addr.String()
 	}
+	for _, address := range splitList(n.cfg.ListenEtcdToo) {
+		if _, err := n.server.Listen(protocols.Etcd, "listen-etcd", address); err != nil {
+			return err
+		}
+	}
 	var peer, metrics net.Listener
 	if n.cfg.ListenPeer != "" {
 		if peer, err = protocols.Bind("listen-peer", n.cfg.ListenPeer); err != nil {

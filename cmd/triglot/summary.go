@@ -21,6 +21,9 @@ func (n *node) announce(stderr io.Writer) {
 	n.logger.Info("ready", "name", n.cfg.Name, "data-dir", n.cfg.DataDir, "version", version, "revision", status.Revision,
 		"cluster", idText(status.ClusterID), "member", idText(status.MemberID), "members", len(n.store.Members()),
 		"clients-are-told", n.told.clientURLs, "peers-are-told", n.told.peerURLs)
+	if n.cfg.AsEtcd {
+		n.logger.Info("ready to serve client requests") // what scripts that start etcd wait for
+	}
 	if n.cfg.LogFormat != "json" && !supervised() {
 		io.WriteString(stderr, summary(n.cfg, n.addrs))
 	}

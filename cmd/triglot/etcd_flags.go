@@ -1,0 +1,324 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The flags of etcd 3.7, and what each is here: another name of a setting of Triglot, something without a meaning here,
+// or something that is refused, because a server that took it and did not do it would not be what was asked for.
+
+// etcdFate is what becomes of a flag of etcd.
+type etcdFate int
+
+const (
+	etcdMapped  etcdFate = iota // it is a setting of Triglot
+	etcdIgnored                 // its work is done in another way, or there is none: no client can tell
+	etcdRefused                 // only values that ask for nothing are taken
+	etcdOwn                     // the command line itself takes it: --version
+)
+
+// etcdFlag is a flag of etcd. What is not given is taken as initial, etcd's own default.
+type etcdFlag struct {
+	name    string
+	toggle  bool // it takes true or false, and needs no value
+	initial string
+	fate    etcdFate
+	setting string                       // mapped: the setting's name
+	convert func(string) (string, error) // mapped: etcd's text as the setting takes it; nil if that is the same
+	allowed []string                     // refused: values beside initial that ask for nothing
+	note    string                       // why
+}
+
+func mapsTo(name, initial, setting string, convert func(string) (string, error)) etcdFlag {
+	return etcdFlag{name: name, initial: initial, fate: etcdMapped, setting: setting, convert: convert}
+}
+
+func ignores(why string, names ...string) []etcdFlag {
+	var rows []etcdFlag
+	for _, name := range names {
+		rows = append(rows, etcdFlag{name: name, fate: etcdIgnored, note: why})
+	}
+	return rows
+}
+
+func refuses(name, initial, why string, allowed ...string) etcdFlag {
+	return etcdFlag{name: name, initial: initial, fate: etcdRefused, note: why, allowed: allowed}
+}
+
+// switched makes rows of flags that are true or false.
+func switched(initial string, rows ...etcdFlag) []etcdFlag {
+	for i := range rows {
+		rows[i].toggle, rows[i].initial = true, initial
+	}
+	return rows
+}
+
+const (
+	noClientTLS = "TLS of etcd clients is not supported: listen on http://, behind a proxy that ends TLS where it is needed"
+	noDiscovery = "members are found by --initial-cluster alone"
+	noTracing   = "there is no tracing"
+	noLimit     = "no such limit is enforced"
+)
+
+// etcdFlags is the table.
+func etcdFlags() []etcdFlag {
+	return slices.Concat([]etcdFlag{
+		mapsTo("name", "default", "name", nil),
+		mapsTo("data-dir", "", "data-dir", nil),
+		mapsTo("listen-client-urls", "http://localhost:2379", "listen-etcd", bindURLs),
+		mapsTo("advertise-client-urls", "http://localhost:2379", "advertise-etcd", connectURLs),
+		mapsTo("listen-peer-urls", "http://localhost:2380", "listen-peer", bindURL),
+		mapsTo("initial-advertise-peer-urls", "http://localhost:2380", "advertise-peer", connectURLs),
+		mapsTo("initial-cluster", "", "initial-cluster", clusterURLs),
+		mapsTo("initial-cluster-state", stateNew, "initial-cluster-state", nil),
+		mapsTo("initial-cluster-token", "etcd-cluster", "initial-cluster-token", nil),
+		mapsTo("heartbeat-interval", "100", "heartbeat-interval", milliseconds),
+		mapsTo("election-timeout", "1000", "election-timeout", milliseconds),
+		mapsTo("max-request-bytes", "1572864", "max-request-bytes", nil),
+		mapsTo("max-txn-ops", "128", "max-txn-ops", nil),
+		mapsTo("max-learners", "1", "max-learners", nil),
+		mapsTo("corrupt-check-time", "", "hash-check-interval", nanoseconds),
+		mapsTo("peer-cert-file", "", "peer-cert-file", nil),
+		mapsTo("peer-key-file", "", "peer-key-file", nil),
+		mapsTo("peer-trusted-ca-file", "", "peer-trusted-ca-file", nil),
+		mapsTo("listen-metrics-urls", "", "listen-metrics", bindURL),
+		mapsTo("auto-compaction-retention", "0", "history-age", retention),
+		mapsTo("log-level", "info", "log-level", logLevel),
+		mapsTo("log-format", "json", "log-format", logFormat),
+
+		refuses("auto-compaction-mode", "periodic", "history is bounded by age; how many revisions are kept cannot be set", "revision"),
+		refuses("quota-backend-bytes", "0", "there is no quota of space, so no NOSPACE alarm would be raised", "-1"),
+		refuses("auth-token", "simple", "only simple tokens are issued"),
+		refuses("auth-token-ttl", "300", "how long a token is valid cannot be set"),
+		refuses("bcrypt-cost", "10", "the cost of a password's hash cannot be set"),
+		refuses("wal-dir", "", "the log is kept in --data-dir"),
+		refuses("listen-client-http-urls", "", "HTTP beside gRPC is served on --listen-metrics-urls alone"),
+		refuses("max-concurrent-streams", "4294967295", noLimit),
+		refuses("grpc-keepalive-min-time", "5s", noLimit),
+		refuses("grpc-keepalive-interval", "2h", "it cannot be set", "2h0m0s"),
+		refuses("grpc-keepalive-timeout", "20s", "it cannot be set"),
+		refuses("watch-progress-notify-interval", "0s", "it cannot be set", "0", "10m", "10m0s"),
+		refuses("discovery-endpoints", "", noDiscovery),
+		refuses("discovery-token", "", noDiscovery),
+		refuses("discovery-srv", "", noDiscovery),
+		refuses("discovery-srv-name", "", noDiscovery),
+		refuses("discovery-fallback", "exit", noDiscovery),
+		refuses("cert-file", "", noClientTLS),
+		refuses("key-file", "", noClientTLS),
+		refuses("trusted-ca-file", "", noClientTLS),
+		refuses("client-cert-file", "", noClientTLS),
+		refuses("client-key-file", "", noClientTLS),
+		refuses("client-crl-file", "", noClientTLS),
+		refuses("client-cert-allowed-hostname", "", noClientTLS),
+		refuses("peer-client-cert-file", "", "a member shows the others --peer-cert-file"),
+		refuses("peer-client-key-file", "", "a member shows the others --peer-cert-file"),
+		refuses("peer-crl-file", "", "revoked certificates are not looked up"),
+		refuses("peer-cert-allowed-cn", "", "every certificate of --peer-trusted-ca-file is trusted"),
+		refuses("peer-cert-allowed-hostname", "", "every certificate of --peer-trusted-ca-file is trusted"),
+		refuses("cipher-suites", "", "the cipher suites cannot be set"),
+		refuses("tls-min-version", "TLS1.2", "TLS versions cannot be set"),
+		refuses("tls-max-version", "", "TLS versions cannot be set"),
+		refuses("cors", "*", "origins of browsers are not looked at", ""),
+		refuses("host-whitelist", "*", "host names of requests are not looked at", ""),
+		refuses("logger", "zap", "there is one logger"),
+		refuses("log-outputs", "default", "the log goes to stderr", "stderr"),
+		{name: "feature-gates", fate: etcdRefused, note: "features of etcd's inside cannot be switched"},
+
+		{name: "config-file", fate: etcdOwn, note: "the file wins over every other flag and variable, as in etcd"},
+		{name: "version", fate: etcdOwn, toggle: true},
+	},
+		switched("false",
+			refuses("auto-tls", "", noClientTLS),
+			refuses("client-cert-auth", "", noClientTLS),
+			refuses("peer-auto-tls", "", "give --peer-cert-file, --peer-key-file and --peer-trusted-ca-file"),
+			refuses("peer-skip-client-san-verification", "", "it cannot be set"),
+			refuses("socket-reuse-port", "", "it cannot be set"),
+			refuses("socket-reuse-address", "", "it cannot be set"),
+			refuses("enable-log-rotation", "", "the log goes to stderr: rotate what reads it"),
+			refuses("enable-distributed-tracing", "", noTracing),
+			refuses("memory-mlock", "", "memory is not locked"),
+			refuses("unsafe-no-fsync", "", "what is acknowledged is on disk"),
+			refuses("force-new-cluster", "", "restore a snapshot instead: 'triglot snapshot restore'"),
+			mapsTo("enable-pprof", "", "pprof", nil),
+		),
+		switched("true", ignores("a change that could cost the quorum is always refused", "strict-reconfig-check")...),
+		switched("true", ignores("a member always asks before it stands for election", "pre-vote")...),
+		switched("true", ignores("an election needs no waiting at start", "initial-election-tick-advance")...),
+		switched("true", ignores("there is no gateway from JSON to gRPC", "enable-grpc-gateway")...),
+		switched("false", ignores("certificates of members are always checked", "peer-client-cert-auth")...),
+		switched("true", ignores("only for discovery", "discovery-insecure-transport")...),
+		switched("false", ignores("only for discovery", "discovery-insecure-skip-tls-verify")...),
+		ignores("only for discovery", "discovery-dial-timeout", "discovery-request-timeout", "discovery-keepalive-time",
+			"discovery-keepalive-timeout", "discovery-cert", "discovery-key", "discovery-cacert", "discovery-user", "discovery-password"),
+		ignores("the log is cut by size (TRIGLOT_CATCH_UP_BYTES)", "snapshot-count", "snapshot-catchup-entries", "max-snapshots", "max-wals"),
+		ignores("only for etcd's backend", "backend-bbolt-freelist-type", "backend-batch-interval", "backend-batch-limit",
+			"bootstrap-defrag-threshold-megabytes", "compaction-batch-limit", "compaction-sleep-interval"),
+		ignores("the members' whole states are compared (--corrupt-check-time)", "compact-hash-check-time"),
+		ignores("connections between members are watched by pings", "raft-read-timeout", "raft-write-timeout"),
+		ignores("there are no mixed versions to watch", "downgrade-check-time", "v2-deprecation"),
+		ignores("every metric is always there", "metrics"),
+		ignores("slow requests are in the metrics", "warning-apply-duration", "warning-unary-request-duration"),
+		ignores("only for tracing", "distributed-tracing-address", "distributed-tracing-service-name", "distributed-tracing-instance-id",
+			"distributed-tracing-sampling-rate"),
+		ignores("only for log rotation", "log-rotation-config-json"),
+		ignores("only for certificates that the server makes", "self-signed-cert-validity"),
+		ignores("etcd ignores it too", "cluster-active-size", "cluster-remove-delay", "cluster-sync-interval", "config", "force",
+			"max-result-buffer", "max-retry-attempts", "peer-heartbeat-interval", "peer-election-timeout", "retry-interval", "snapshot",
+			"v", "vv", "test.coverprofile", "test.outputdir"),
+	)
+}
+
+// etcdGates are etcd's feature gates and their defaults, which are the only values taken.
+var etcdGates = map[string]bool{
+	"AllAlpha": false, "AllBeta": false, "CompactHashCheck": false, "FastLeaseKeepAlive": true, "InitialCorruptCheck": false,
+	"LeaseCheckpoint": false, "LeaseCheckpointPersist": false, "PriorityRequest": false, "SetMemberLocalAddr": false,
+	"StopGRPCServiceOnDefrag": false, "TxnModeWriteWithSharedBuffer": true,
+}
+
+// refusal says why a value of a refused flag is not taken; nil if it asks for nothing.
+func (f *etcdFlag) refusal(value string) error {
+	if f.name == "feature-gates" {
+		for _, gate := range splitList(value) {
+			name, state, _ := strings.Cut(gate, "=")
+			on, err := strconv.ParseBool(state)
+			initial, known := etcdGates[name]
+			if !known || err != nil || on != initial {
+				return fmt.Errorf("%s is not supported: %s", gate, f.note)
+			}
+		}
+		return nil
+	}
+	if f.toggle {
+		if on, err := strconv.ParseBool(value); err == nil {
+			value = strconv.FormatBool(on)
+		}
+	}
+	if value == f.initial || slices.Contains(f.allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("%q is not supported: %s", value, f.note)
+}
+
+// etcdURLs reads URLs as etcd does: scheme, host and port, no path.
+func etcdURLs(s string) ([]*url.URL, error) {
+	var urls []*url.URL
+	for _, text := range splitList(s) {
+		u, err := url.Parse(text)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%q is not a URL", text)
+		case u.Scheme == "unix" || u.Scheme == "unixs":
+			return nil, fmt.Errorf("%s is not supported: there are no Unix sockets", text)
+		case u.Scheme != "http" && u.Scheme != "https":
+			return nil, fmt.Errorf("%s is not a URL that starts with http:// or https://", text)
+		case u.Path != "" || u.RawQuery != "" || u.User != nil:
+			return nil, fmt.Errorf("%s has more than scheme, host and port", text)
+		}
+		if _, _, err := net.SplitHostPort(u.Host); err != nil {
+			return nil, fmt.Errorf("%s is without a port: it is like http://10.0.0.1:2379", text)
+		}
+		urls = append(urls, u)
+	}
+	return urls, nil
+}
+
+// bindURLs turns URLs to listen on into host:port, with a comma between several. The host is an address, or localhost, as
+// in etcd.
+func bindURLs(s string) (string, error) {
+	urls, err := etcdURLs(s)
+	if err != nil {
+		return "", err
+	}
+	var places []string
+	for _, u := range urls {
+		if host := u.Hostname(); host != "localhost" && net.ParseIP(host) == nil {
+			return "", fmt.Errorf("%s has the host name %s: an address to listen on has an IP, or localhost", u, host)
+		}
+		if _, err := parseAddress(u.Host); err != nil {
+			return "", fmt.Errorf("%s: %w", u, err)
+		}
+		if !slices.Contains(places, u.Host) {
+			places = append(places, u.Host)
+		}
+	}
+	return strings.Join(places, ","), nil
+}
+
+// bindURL is bindURLs for what listens in one place.
+func bindURL(s string) (string, error) {
+	place, err := bindURLs(s)
+	if err == nil && strings.Contains(place, ",") {
+		return "", errors.New("several URLs are not supported here: give one, like http://0.0.0.0:2380")
+	}
+	return place, err
+}
+
+// connectURLs checks URLs that others connect to, and keeps them as they are: they are shown and hashed so.
+func connectURLs(s string) (string, error) {
+	if _, err := etcdURLs(s); err != nil {
+		return "", err
+	}
+	return strings.Join(splitList(s), ","), nil
+}
+
+// clusterURLs checks the URLs of --initial-cluster.
+func clusterURLs(s string) (string, error) {
+	for _, part := range splitList(s) {
+		name, place, _ := strings.Cut(part, "=")
+		if _, err := etcdURLs(place); err != nil {
+			return "", fmt.Errorf("member %s: %w", name, err)
+		}
+	}
+	return s, nil
+}
+
+func milliseconds(s string) (string, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return "", errors.New("it is a number of milliseconds")
+	}
+	return (time.Duration(n) * time.Millisecond).String(), nil
+}
+
+// nanoseconds takes a duration, and its number of nanoseconds, which etcd's file has.
+func nanoseconds(s string) (string, error) {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return time.Duration(n).String(), nil
+	}
+	return s, nil
+}
+
+// retention reads --auto-compaction-retention of the mode periodic: a duration, or hours. 0 keeps every revision.
+func retention(s string) (string, error) {
+	if hours, err := strconv.ParseUint(s, 10, 20); err == nil {
+		return (time.Duration(hours) * time.Hour).String(), nil
+	}
+	if d, err := time.ParseDuration(s); err != nil || d < 0 {
+		return "", errors.New("it is a duration like 30m, or a number of hours")
+	}
+	return s, nil
+}
+
+func logLevel(s string) (string, error) {
+	if s == "panic" || s == "fatal" || s == "dpanic" {
+		return "error", nil // the most severe there is here
+	}
+	return s, nil
+}
+
+func logFormat(s string) (string, error) {
+	if s == "console" {
+		return "text", nil
+	}
+	if s != "json" {
+		return "", errors.New("it is json or console")
+	}
+	return s, nil
+}
