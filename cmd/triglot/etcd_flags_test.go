@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"fmt"
 	"net"
 	"os"
@@ -70,6 +71,26 @@ func TestEtcdFlagsAreMappedToSettingsThatThereAre(t *testing.T) {
 			if err := f.refusal(f.initial); err != nil {
 				t.Errorf("--%s refuses etcd's default: %v", f.name, err)
 			}
+		}
+	}
+}
+
+func TestTheManualHasEveryEtcdFlag(t *testing.T) {
+	page, err := os.ReadFile("../../docs/compatibility/etcd.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range etcdFlags() {
+		row := "| `--" + f.name + "` | "
+		if f.initial != "" {
+			row += "`" + f.initial + "`"
+		}
+		row += " | " + f.note
+		if f.fate == etcdMapped {
+			row += "`--" + f.setting + "`"
+		}
+		if !strings.Contains(string(page), row) {
+			t.Errorf("the page has no line that begins with %s", row)
 		}
 	}
 }
@@ -245,6 +266,9 @@ func TestEtcdByNameServesAndKeepsItsData(t *testing.T) {
 	m := list.Members[0]
 	if m.Name != "m0" || fmt.Sprint(m.PeerURLs, m.ClientURLs) != fmt.Sprint([]string{peer}, []string{client}) {
 		t.Errorf("the member list has %v", m)
+	}
+	if sum := sha1.Sum([]byte(peer + "t")); fmt.Sprintf("%016x", m.ID) != fmt.Sprintf("%x", sum[:8]) { // etcd's rule for URLs and token
+		t.Errorf("the member's id is %x", m.ID)
 	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
