@@ -95,9 +95,9 @@ func etcdFlags() []etcdFlag {
 
 		refuses("auto-compaction-mode", "periodic", "history is bounded by age; how many revisions are kept cannot be set", "revision"),
 		refuses("quota-backend-bytes", "0", "there is no quota of space, so no NOSPACE alarm would be raised", "-1"),
-		refuses("auth-token", "simple", "only simple tokens are issued"),
-		refuses("auth-token-ttl", "300", "how long a token is valid cannot be set"),
-		refuses("bcrypt-cost", "10", "the cost of a password's hash cannot be set"),
+		refuses("auth-token", "simple", "users are not offered, so there are no tokens"),
+		refuses("auth-token-ttl", "300", "users are not offered, so there are no tokens"),
+		refuses("bcrypt-cost", "10", "users are not offered, so there are no passwords"),
 		refuses("wal-dir", "", "the log is kept in --data-dir"),
 		refuses("listen-client-http-urls", "", "HTTP beside gRPC is served on --listen-metrics-urls alone"),
 		refuses("max-concurrent-streams", "4294967295", noLimit),
