@@ -67,6 +67,9 @@ func (s *Store) changeMembers(ctx context.Context, op *corepb.Op) error {
 	if err != nil {
 		return err
 	}
+	if s.shows(op) {
+		return nil // nor could a round be waited for where the change has cost the quorum: one member and one to be started
+	}
 	if err := s.catchUp(ctx); err != nil && s.Err() == nil {
 		// The change stands, whether or not it can be seen from here: the member that it removed may be this one.
 		s.logger.Warn("the cluster was changed, but this member does not see it yet", "err", err)

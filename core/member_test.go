@@ -91,6 +91,21 @@ func TestALearnerJoinsAndIsPromoted(t *testing.T) {
 }
 
 // A lone node has an id by chance; others can join it all the same.
+// The member that is added has a vote, and does not run yet: no quorum can say any more how far the cluster is.
+func TestALoneNodeAnswersWhenItAddsAVoter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &testCluster{t: t, net: memnet.New()}
+		c.prepare()
+		defer func() { c.stop(c.places()...) }()
+		c.start(0)
+		before := time.Now() // of the test's own clock
+		c.add(0, c.joining(), false)
+		if waited := time.Since(before); waited >= time.Second {
+			t.Errorf("it waited %v", waited)
+		}
+	})
+}
+
 func TestALoneNodeGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &testCluster{t: t, net: memnet.New()}

@@ -141,7 +141,7 @@ var etcdKVCases = []etcdCase{
 		Range key:"" revision:@1000
 		Range key:"c" range_end:"b" revision:@1000
 	`},
-	// Without a sort target alone, by which etcd sorts each message of its own: merged, they are in no order.
+	// A sort target alone sorts each message; here there is one.
 	{"RangeStream", `
 		RangeStream key:"a" range_end:"z"
 		Put key:"a" value:"1"
@@ -163,6 +163,11 @@ var etcdKVCases = []etcdCase{
 		RangeStream key:"a" range_end:"z" sort_order:DESCEND
 		RangeStream key:"a" range_end:"z" sort_order:ASCEND sort_target:KEY
 		RangeStream key:"a" range_end:"z" sort_order:9
+		RangeStream key:"a" range_end:"z" sort_target:VERSION
+		RangeStream key:"a" range_end:"z" sort_target:CREATE
+		RangeStream key:"a" range_end:"z" sort_target:MOD
+		RangeStream key:"a" range_end:"z" sort_target:VALUE
+		RangeStream key:"a" range_end:"z" sort_target:VALUE keys_only:true
 		RangeStream key:"a" range_end:"z" sort_target:9
 		RangeStream key:"a" range_end:"z" min_mod_revision:1
 		RangeStream key:"a" range_end:"z" max_create_revision:1

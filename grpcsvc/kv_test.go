@@ -3,6 +3,7 @@ package grpcsvc
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -256,6 +257,44 @@ func TestCollectionsAreNotSeen(t *testing.T) {
 	txn := must(n.kv.Txn(n.ctx, &pb.TxnRequest{Compare: []*pb.Compare{versionIs("list", 0)}}))(t)
 	if !txn.Succeeded {
 		t.Error("a compare sees a list")
+	}
+}
+
+func TestRangeStreamSortsWithinMessagesAndLosesNoKey(t *testing.T) {
+	n := startNode(t, Options{})
+	const keys = 35
+	for i := range keys {
+		n.put(fmt.Sprintf("key-%02d", i), fmt.Sprint(9-i%10))
+	}
+	stream := must(n.kv.RangeStream(n.ctx, &pb.RangeRequest{
+		Key: []byte("k"), RangeEnd: []byte("l"), SortTarget: pb.RangeRequest_VALUE, KeysOnly: true,
+	}))(t)
+	var messages [][]string
+	for {
+		part, err := stream.Recv()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, kv := range part.RangeResponse.Kvs {
+			if kv.Value != nil {
+				t.Errorf("%s has a value", kv.Key)
+			}
+			names = append(names, string(kv.Key))
+		}
+		messages = append(messages, names)
+	}
+	first := []string{"key-09", "key-08", "key-07", "key-06", "key-05", "key-04", "key-03", "key-02", "key-01", "key-00"}
+	if !slices.Equal(messages[0], first) {
+		t.Errorf("the first message has %v", messages[0])
+	}
+	all := slices.Concat(messages...)
+	slices.Sort(all)
+	if all = slices.Compact(all); len(messages) < 2 || len(all) != keys {
+		t.Errorf("%d keys in %d messages", len(all), len(messages))
 	}
 }
 

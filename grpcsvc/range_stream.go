@@ -2,10 +2,13 @@ package grpcsvc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"math"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -31,19 +34,21 @@ func (s *kvService) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServ
 	if r.CountOnly {
 		return s.countStream(view, r, stream)
 	}
-	chunks := &chunks{kvService: s, revision: view.Revision(), limit: r.Limit}
+	chunks := &chunks{
+		kvService: s, revision: view.Revision(), limit: r.Limit, order: orderWithin(r.SortTarget), keysOnly: r.KeysOnly,
+	}
 	if r.Limit <= 0 {
 		chunks.limit = math.MaxInt64
 	}
 	chunk := &corepb.Range{
 		Key: r.Key, End: r.RangeEnd, Limit: min(chunkKeysFirst, chunks.limit), Revision: r.Revision,
-		KeysOnly: r.KeysOnly, SkipCount: true,
+		KeysOnly: r.KeysOnly && r.SortTarget != pb.RangeRequest_VALUE, SkipCount: true,
 	}
 	if r.Revision <= 0 {
 		chunk.Revision = chunks.revision
 	}
 	for {
-		answer, err := chunks.next(view, chunk)
+		answer, after, err := chunks.next(view, chunk)
 		if err != nil {
 			return err
 		}
@@ -53,7 +58,7 @@ func (s *kvService) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServ
 		if answer.Header != nil {
 			return nil
 		}
-		chunk.Key = keyAfter(answer)
+		chunk.Key = after
 		chunk.Limit = min(chunkKeysNext(chunk.Limit, proto.Size(answer), s.opts.MaxRequestBytes), chunks.limit-chunks.sent)
 		if view, err = s.latest(stream.Context()); err != nil {
 			return err
@@ -100,39 +105,63 @@ type chunks struct {
 	revision int64 // of the store when it began
 	limit    int64
 	sent     int64
+	order    func(a, b *mvccpb.KeyValue) int // within a chunk; nil for that of the keys
+	keysOnly bool
 }
 
-// next reads a chunk and lets the view go. The last chunk alone has a header, More and Count. What earlier chunks left
-// is counted only once, then.
-func (c *chunks) next(view *core.View, r *corepb.Range) (*pb.RangeResponse, error) {
+// next reads a chunk, tells the least key behind it, and lets the view go. The last chunk alone has a header, More and
+// Count. What earlier chunks left is counted only once, then.
+func (c *chunks) next(view *core.View, r *corepb.Range) (answer *pb.RangeResponse, after []byte, err error) {
 	defer view.Close()
 	found, err := rangeOn(view, r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	answer := &pb.RangeResponse{}
+	answer = &pb.RangeResponse{}
 	fillRange(answer, &pb.RangeRequest{KeysOnly: r.KeysOnly}, found)
 	answer.Count, answer.More = 0, false
 	c.sent += int64(len(found.Records))
+	if found.More {
+		after = append(bytes.Clone(answer.Kvs[len(answer.Kvs)-1].Key), 0)
+	}
+	if c.order != nil {
+		slices.SortStableFunc(answer.Kvs, c.order)
+	}
+	if c.keysOnly { // values were read if they are what is sorted by
+		for _, kv := range answer.Kvs {
+			kv.Value = nil
+		}
+	}
 	if found.More && c.sent < c.limit {
-		return answer, nil
+		return answer, after, nil
 	}
 	answer.Header = c.header(c.revision)
 	answer.More = found.More
 	answer.Count = c.sent
 	if found.More {
-		rest, err := rangeOn(view, &corepb.Range{Key: keyAfter(answer), End: r.End, Revision: r.Revision, CountOnly: true})
+		rest, err := rangeOn(view, &corepb.Range{Key: after, End: r.End, Revision: r.Revision, CountOnly: true})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		answer.Count += rest.Count
 	}
-	return answer, nil
+	return answer, after, nil
 }
 
-// keyAfter is the least key behind those of an answer.
-func keyAfter(answer *pb.RangeResponse) []byte {
-	return append(bytes.Clone(answer.Kvs[len(answer.Kvs)-1].Key), 0)
+// orderWithin is how the keys of one message are ordered when a target is given without an order, which RangeStream takes:
+// ascending by the target, as in etcd. The messages among themselves are in the order of keys all the same.
+func orderWithin(target pb.RangeRequest_SortTarget) func(a, b *mvccpb.KeyValue) int {
+	switch target {
+	case pb.RangeRequest_VERSION:
+		return func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.Version, b.Version) }
+	case pb.RangeRequest_CREATE:
+		return func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) }
+	case pb.RangeRequest_MOD:
+		return func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.ModRevision, b.ModRevision) }
+	case pb.RangeRequest_VALUE:
+		return func(a, b *mvccpb.KeyValue) int { return bytes.Compare(a.Value, b.Value) }
+	}
+	return nil
 }
 
 func rangeOn(view *core.View, r *corepb.Range) (*core.Result, error) {
