@@ -207,3 +207,7 @@ func (h *historian) target(now time.Time) int64 {
 	}
 	return target
 }
+
+// Defragment rewrites what this member has on disk, so that what is gone takes no room any more. It is of this member alone,
+// ends early when ctx does, and nothing waits for it.
+func (s *Store) Defragment(ctx context.Context) error { return s.db.Defragment(ctx) }

@@ -21,8 +21,7 @@ const (
 // versionHeader is the metadata in which an answer to Status names Triglot's own version, for which etcd has no field.
 const versionHeader = "triglot-version"
 
-// maintenanceService is etcdserverpb.Maintenance. Defragment and Downgrade answer Unimplemented: the engine reclaims space
-// by itself, and there is no other storage format.
+// maintenanceService is etcdserverpb.Maintenance. Downgrade answers Unimplemented: there is no other storage format.
 type maintenanceService struct {
 	pb.UnimplementedMaintenanceServer
 	*Server
@@ -118,6 +117,15 @@ func (s *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderReq
 		return nil, statusOf(err)
 	}
 	return &pb.MoveLeaderResponse{}, nil
+}
+
+// Defragment gives back the room that this member's disk holds for what is gone. The engine does so by itself in time;
+// unlike etcd, the member goes on serving. As in etcd the answer has no header.
+func (s *maintenanceService) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
+	if err := s.store.Defragment(ctx); err != nil {
+		return nil, statusOf(err)
+	}
+	return &pb.DefragmentResponse{}, nil
 }
 
 // Hash hashes the keyspace at its newest revision. etcd hashes its file, which differs between members that agree.

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -124,6 +125,34 @@ func (db *DB) Flush() error {
 		}
 		if err := open.pinned.engine.pebble.Flush(); err != nil {
 			return fmt.Errorf("storage: flush: %w", err)
+		}
+		return nil
+	})
+}
+
+// Defragment rewrites everything on disk, so that what was overwritten, deleted or purged takes no room any more, unless a
+// view still shows it. Readers and writers go on. It reads and writes everything once, and ends early when ctx does. The
+// files that it replaced are removed soon after.
+func (db *DB) Defragment(ctx context.Context) error {
+	open := db.View() // keeps the engine open
+	e := open.pinned.engine
+	err := open.Err()
+	if err == nil {
+		err = db.guarded(e.drain)
+	}
+	if err != nil {
+		open.Release()
+		return err
+	}
+	latest := db.View() // the first one shows what was before the drain, and so would keep it
+	open.Release()
+	defer latest.Release()
+	if latest.Err() != nil || latest.pinned.engine != e {
+		return latest.Err() // a snapshot took its place, which came without what could be left out
+	}
+	return db.guarded(func() error {
+		if err := e.pebble.Compact(ctx, []byte{0}, []byte{0xff}, false); err != nil {
+			return fmt.Errorf("storage: defragment: %w", err)
 		}
 		return nil
 	})

@@ -92,3 +92,49 @@ func dump(t testing.TB, r Reader, options ...ScanOption) []string {
 	}
 	return rows
 }
+
+// read is get on a view that it does not keep.
+func read(t testing.TB, db *DB, key string) (string, bool) {
+	t.Helper()
+	v := db.View()
+	defer v.Release()
+	return get(t, v, key)
+}
+
+func TestDefragmentGivesBackTheRoomOfWhatIsGone(t *testing.T) {
+	db := open(t, Options{})
+	chance := rand.NewChaCha8([32]byte{1})
+	b := db.NewBatch()
+	b.State().AppliedIndex++
+	for i := range 4000 {
+		value := make([]byte, 1000)
+		_, _ = chance.Read(value)
+		b.Set(CurrentKey(nil, 0, fmt.Appendf(nil, "%04d", i)), value)
+	}
+	commit(t, b)
+	if err := db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	kept, _ := read(t, db, "1234")
+	full := db.Metrics().LiveBytes
+	b = db.NewBatch()
+	b.State().AppliedIndex++
+	for i := range 4000 {
+		if i != 1234 {
+			b.Delete(CurrentKey(nil, 0, fmt.Appendf(nil, "%04d", i)))
+		}
+	}
+	commit(t, b)
+	if err := db.Defragment(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := db.Metrics().LiveBytes; left > full/4 {
+		t.Errorf("%d bytes of tables, of %d before nearly all was deleted", left, full)
+	}
+	if value, ok := read(t, db, "1234"); !ok || value != kept {
+		t.Error("what was not deleted is lost")
+	}
+	if _, ok := read(t, db, "1235"); ok {
+		t.Error("what was deleted is there again")
+	}
+}
