@@ -209,5 +209,5 @@ func (h *historian) target(now time.Time) int64 {
 }
 
 // Defragment rewrites what this member has on disk, so that what is gone takes no room any more. It is of this member alone,
-// ends early when ctx does, and nothing waits for it.
+// which goes on serving, and ends early when ctx does.
 func (s *Store) Defragment(ctx context.Context) error { return s.db.Defragment(ctx) }

@@ -90,7 +90,6 @@ func TestALearnerJoinsAndIsPromoted(t *testing.T) {
 	}
 }
 
-// A lone node has an id by chance; others can join it all the same.
 // The member that is added has a vote, and does not run yet: no quorum can say any more how far the cluster is.
 func TestALoneNodeAnswersWhenItAddsAVoter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -106,6 +105,7 @@ func TestALoneNodeAnswersWhenItAddsAVoter(t *testing.T) {
 	})
 }
 
+// A lone node has an id by chance; others can join it all the same.
 func TestALoneNodeGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &testCluster{t: t, net: memnet.New()}

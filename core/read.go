@@ -83,7 +83,7 @@ func (t *tx) rangeKeys(op *corepb.Range, out *Result) {
 		return
 	}
 	if sorted {
-		sortRecords(out.Records, op.SortTarget, op.SortOrder)
+		SortRecords(out.Records, op.SortTarget, op.SortOrder)
 		if op.Limit > 0 && int64(len(out.Records)) > op.Limit {
 			out.Records, out.More = out.Records[:op.Limit], true
 		}
@@ -172,7 +172,8 @@ func inRevisions(op *corepb.Range, rec *storage.Record) bool {
 		(op.MaxCreateRevision == 0 || rec.CreateRevision <= op.MaxCreateRevision)
 }
 
-func sortRecords(records []KeyRecord, target corepb.Range_SortTarget, order corepb.Range_SortOrder) {
+// SortRecords sorts by a property of the records; those that are equal in it stay as they are. NONE is ascending.
+func SortRecords(records []KeyRecord, target corepb.Range_SortTarget, order corepb.Range_SortOrder) {
 	slices.SortStableFunc(records, func(a, b KeyRecord) int {
 		var c int
 		switch target {

@@ -126,27 +126,8 @@ func (m *member) id(t testing.TB) uint64 {
 	return id
 }
 
-// portsTaken are those that steadyPorts has given out. Most of them are listened on only later, or not at the moment.
-var portsTaken struct {
-	sync.Mutex
-	numbers map[int]bool
-}
-
-// takePort gives out a port from first on and below end that was not given out before.
-func takePort(first, end int) int {
-	portsTaken.Lock()
-	defer portsTaken.Unlock()
-	if portsTaken.numbers == nil {
-		portsTaken.numbers = map[int]bool{}
-	}
-	for {
-		port := first + rand.IntN(end-first)
-		if !portsTaken.numbers[port] {
-			portsTaken.numbers[port] = true
-			return port
-		}
-	}
-}
+// portsGiven are those that steadyPorts has given out: most are listened on only later, or not at the moment.
+var portsGiven sync.Map
 
 // steadyPorts finds loopback addresses below the range from which the kernel takes ports for outgoing connections: a
 // member that is down must find its ports free when it comes back.
@@ -162,7 +143,10 @@ func steadyPorts(t testing.TB, n int) (addresses []string) {
 		if tries > 1000 {
 			t.Fatal("no free ports")
 		}
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(takePort(10000, first)))
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rand.IntN(first-10000)))
+		if _, given := portsGiven.LoadOrStore(address, true); given {
+			continue
+		}
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
 			continue

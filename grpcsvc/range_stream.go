@@ -2,13 +2,10 @@ package grpcsvc
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"math"
-	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -34,9 +31,7 @@ func (s *kvService) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServ
 	if r.CountOnly {
 		return s.countStream(view, r, stream)
 	}
-	chunks := &chunks{
-		kvService: s, revision: view.Revision(), limit: r.Limit, order: orderWithin(r.SortTarget), keysOnly: r.KeysOnly,
-	}
+	chunks := &chunks{kvService: s, request: r, revision: view.Revision(), limit: r.Limit}
 	if r.Limit <= 0 {
 		chunks.limit = math.MaxInt64
 	}
@@ -102,11 +97,10 @@ func (s *kvService) latest(ctx context.Context) (*core.View, error) {
 // chunks is a RangeStream under way.
 type chunks struct {
 	*kvService
+	request  *pb.RangeRequest
 	revision int64 // of the store when it began
 	limit    int64
 	sent     int64
-	order    func(a, b *mvccpb.KeyValue) int // within a chunk; nil for that of the keys
-	keysOnly bool
 }
 
 // next reads a chunk, tells the least key behind it, and lets the view go. The last chunk alone has a header, More and
@@ -117,21 +111,14 @@ func (c *chunks) next(view *core.View, r *corepb.Range) (answer *pb.RangeRespons
 	if err != nil {
 		return nil, nil, err
 	}
-	answer = &pb.RangeResponse{}
-	fillRange(answer, &pb.RangeRequest{KeysOnly: r.KeysOnly}, found)
-	answer.Count, answer.More = 0, false
 	c.sent += int64(len(found.Records))
 	if found.More {
-		after = append(bytes.Clone(answer.Kvs[len(answer.Kvs)-1].Key), 0)
+		after = append(bytes.Clone(found.Records[len(found.Records)-1].Key), 0)
 	}
-	if c.order != nil {
-		slices.SortStableFunc(answer.Kvs, c.order)
-	}
-	if c.keysOnly { // values were read if they are what is sorted by
-		for _, kv := range answer.Kvs {
-			kv.Value = nil
-		}
-	}
+	c.sort(found.Records)
+	answer = &pb.RangeResponse{}
+	fillRange(answer, c.request, found)
+	answer.Count, answer.More = 0, false
 	if found.More && c.sent < c.limit {
 		return answer, after, nil
 	}
@@ -148,20 +135,19 @@ func (c *chunks) next(view *core.View, r *corepb.Range) (answer *pb.RangeRespons
 	return answer, after, nil
 }
 
-// orderWithin is how the keys of one message are ordered when a target is given without an order, which RangeStream takes:
-// ascending by the target, as in etcd. The messages among themselves are in the order of keys all the same.
-func orderWithin(target pb.RangeRequest_SortTarget) func(a, b *mvccpb.KeyValue) int {
-	switch target {
-	case pb.RangeRequest_VERSION:
-		return func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.Version, b.Version) }
-	case pb.RangeRequest_CREATE:
-		return func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) }
-	case pb.RangeRequest_MOD:
-		return func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.ModRevision, b.ModRevision) }
-	case pb.RangeRequest_VALUE:
-		return func(a, b *mvccpb.KeyValue) int { return bytes.Compare(a.Value, b.Value) }
+// sort orders the keys of one message where a target is given without an order, which RangeStream takes: ascending by the
+// target, as in etcd. The messages among themselves are in the order of keys all the same.
+func (c *chunks) sort(records []core.KeyRecord) {
+	target := corepb.Range_SortTarget(c.request.SortTarget)
+	if target == corepb.Range_KEY {
+		return
 	}
-	return nil
+	core.SortRecords(records, target, corepb.Range_ASCEND)
+	if c.request.KeysOnly { // values were read if they are what is sorted by
+		for i := range records {
+			records[i].Value = nil
+		}
+	}
 }
 
 func rangeOn(view *core.View, r *corepb.Range) (*core.Result, error) {

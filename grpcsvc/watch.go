@@ -68,6 +68,7 @@ func (s *watchService) Watch(stream pb.Watch_WatchServer) error {
 	ctx := stream.Context()
 	w := &watchStream{
 		Server: s.Server, stream: stream, feed: s.store.Hub().NewFeed(), watchers: make(map[int64]*watcher),
+		bound: eventsFirst,
 	}
 	defer w.close()
 	return watchEnd(w.run(ctx))

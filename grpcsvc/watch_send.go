@@ -26,7 +26,6 @@ const (
 // deliver sends what the feed has, up to a bound. When there is no more, the stream is in step with the store, and
 // progress can be told.
 func (w *watchStream) deliver() error {
-	w.bound = max(w.bound, eventsFirst)
 	notices := w.feed.Next(w.bound)
 	w.behind = len(notices) != 0
 	if !w.behind {

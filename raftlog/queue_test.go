@@ -1,69 +1,40 @@
 package raftlog
 
 import (
-	"errors"
-	"slices"
-	"sync"
+	"runtime"
 	"testing"
 )
 
-func testQueue() *queue {
-	return &queue{entryBytesMax: 1 << 16, entryProposalsMax: 64, proposalsMax: 256, bytesMax: 1 << 20}
-}
-
-func (q *queue) mustAdd(t *testing.T, seqs ...uint64) {
-	t.Helper()
-	for _, seq := range seqs {
-		if _, err := q.add(1, []Proposal{{Seq: seq, Payload: []byte{byte(seq)}}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// drain takes everything and gives the numbers of the proposals in order.
-func (q *queue) drain() (seqs []uint64) {
-	for {
-		c, ok := q.take(true, 1<<20, 1<<20)
-		if !ok {
-			return seqs
-		}
-		seqs = append(seqs, c.seqs()...)
-	}
-}
-
-// Proposers that never rest must not keep the log from writing.
-func TestGatherEndsAlthoughProposalsKeepComing(t *testing.T) {
-	q := testQueue()
-	q.mustAdd(t, 1)
-	stop := make(chan struct{})
-	var proposers sync.WaitGroup
-	for range 4 {
-		proposers.Go(func() {
-			for seq := uint64(2); ; seq++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if _, err := q.add(1, []Proposal{{Seq: seq}}); errors.Is(err, ErrOverloaded) {
-					q.drain()
-				}
-			}
-		})
-	}
+// Proposers that never rest must not keep the log from writing; one that is about to propose is waited for.
+func TestGatherTakesWhatComesAndEndsAllTheSame(t *testing.T) {
+	const proposals = 10 * gatherTurnsMax
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // the two take turns
+	gathered := false
 	for range 100 {
+		q := &queue{entryBytesMax: 1 << 16, entryProposalsMax: 64, proposalsMax: proposals, bytesMax: 1 << 20}
+		add := func(seq uint64) {
+			if _, err := q.add(1, []Proposal{{Seq: seq}}); err != nil {
+				t.Error(err)
+			}
+		}
+		add(1)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for seq := uint64(2); seq <= proposals; seq++ {
+				add(seq)
+				runtime.Gosched()
+			}
+		}()
 		q.gather()
+		waiting := q.waiting()
+		<-done
+		if waiting == proposals {
+			t.Fatalf("it waited for all %d proposals", proposals)
+		}
+		gathered = gathered || waiting > 1
 	}
-	close(stop)
-	proposers.Wait()
-}
-
-func TestGatherLeavesWhatWaitsAsItIs(t *testing.T) {
-	q := testQueue()
-	q.gather() // nothing waits: there is nothing to wait for
-	q.mustAdd(t, 1, 2, 3)
-	q.gather()
-	if got := q.drain(); !slices.Equal(got, []uint64{1, 2, 3}) {
-		t.Errorf("took %v; want 1, 2 and 3", got)
+	if !gathered {
+		t.Error("nothing was ever gathered")
 	}
 }

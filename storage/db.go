@@ -134,24 +134,30 @@ func (db *DB) Flush() error {
 // view still shows it. Readers and writers go on. It reads and writes everything once, and ends early when ctx does. The
 // files that it replaced are removed soon after.
 func (db *DB) Defragment(ctx context.Context) error {
-	open := db.View() // keeps the engine open
-	e := open.pinned.engine
-	err := open.Err()
-	if err == nil {
-		err = db.guarded(e.drain)
-	}
+	before := db.View()
+	old, err := before.pinned.ground, before.Err()
+	before.Release()
 	if err != nil {
-		open.Release()
 		return err
 	}
-	latest := db.View() // the first one shows what was before the drain, and so would keep it
-	open.Release()
-	defer latest.Release()
-	if latest.Err() != nil || latest.pinned.engine != e {
-		return latest.Err() // a snapshot took its place, which came without what could be left out
+	if err := db.Flush(); err != nil { // what is still above the tables takes part
+		return err
+	}
+	// The flush put another ground in the place of the old one, which keeps what it shows for as long as it is there.
+	if old.refs.Load() == 0 {
+		select {
+		case <-old.closed:
+		case <-db.failure.happened:
+			return db.Err()
+		}
+	}
+	open := db.View() // keeps the engine open
+	defer open.Release()
+	if err := open.Err(); err != nil {
+		return err
 	}
 	return db.guarded(func() error {
-		if err := e.pebble.Compact(ctx, []byte{0}, []byte{0xff}, false); err != nil {
+		if err := open.pinned.engine.pebble.Compact(ctx, []byte{0}, []byte{0xff}, false); err != nil {
 			return fmt.Errorf("storage: defragment: %w", err)
 		}
 		return nil

@@ -104,8 +104,10 @@ func (p *pinned) get(key []byte) (value []byte, present bool, err error) {
 			return value, present, nil
 		}
 	}
-	if id, ok := SplitLease(key); ok && p.leases != nil && !p.leases.has(id) {
-		return nil, false, nil // most leases are asked for before they are granted: nothing on disk has to say so
+	if id, ok := SplitLease(key); ok {
+		if _, granted := p.leases.Get(id); !granted {
+			return nil, false, nil // most leases are asked for before they are granted: nothing on disk has to say so
+		}
 	}
 	value, present, err = p.lookUp(key)
 	if cached && err == nil {

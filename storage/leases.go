@@ -68,14 +68,6 @@ func (l *Leases) Get(id int64) (Lease, bool) {
 	return *object.(*Lease), true
 }
 
-// has reports whether there is a lease of that id.
-func (l *Leases) has(id int64) bool {
-	txn := l.mem.Txn(false)
-	defer txn.Abort()
-	object, err := txn.First(leaseTable, leaseIDIndex, id)
-	return err != nil || object != nil // what the index cannot tell is looked for
-}
-
 // All goes over every lease, sessions included, in the order of ids.
 func (l *Leases) All() iter.Seq[Lease] { return l.over(leaseIDIndex) }
 

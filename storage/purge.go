@@ -152,7 +152,7 @@ func (w *purgeWalk) step() (more bool, err error) {
 		return true, nil // it was replaced just now
 	}
 	// The current view may be older than the step before this one.
-	v := w.engine.pinAnew(open.pinned.commit, *open.State(), nil).view()
+	v := w.engine.pinAnew(open.pinned.commit, *open.State(), open.Leases()).view()
 	defer v.Release()
 	w.batch = w.engine.pebble.NewBatch()
 	w.freed = 0

@@ -43,10 +43,11 @@ type ground struct {
 	engine   *engine
 	snapshot *pebble.Snapshot
 	refs     atomic.Int64
+	closed   chan struct{} // closed with the snapshot, some time after the last reference is given up
 }
 
 func (e *engine) newGround() *ground {
-	g := &ground{engine: e, snapshot: e.pebble.NewSnapshot()}
+	g := &ground{engine: e, snapshot: e.pebble.NewSnapshot(), closed: make(chan struct{})}
 	g.refs.Store(1)
 	e.refs.Add(1)
 	return g
@@ -65,6 +66,7 @@ func (g *ground) release() {
 		if err := g.snapshot.Close(); err != nil {
 			db.logger.Error("closing a snapshot failed", "error", err)
 		}
+		close(g.closed)
 		g.engine.release()
 	}()
 }

@@ -10,7 +10,7 @@ import (
 // costs the clearing of a mebibyte, and a watch stream whose client does not read keeps that mebibyte. With every power of
 // two neither is more than twice the message.
 
-// Exponents of the sizes: 256 bytes, and 2 MiB, the largest request. What is larger comes from the heap.
+// Exponents of the sizes: 256 bytes, and 2 MiB, the largest request. Larger ones share a pool without sizes.
 const (
 	smallestBuffer = 8
 	largestBuffer  = 21

@@ -7,14 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	etcdversion "go.etcd.io/etcd/api/v3/version"
-	"gopkg.in/yaml.v3"
 )
 
 // `triglot etcd`, and this program under the name etcd: etcd's own command line, to start Triglot where etcd was started
@@ -75,27 +72,6 @@ func runEtcd(args, environ []string, stdout, stderr io.Writer) error {
 	return serve(&cfg, unknown, stderr)
 }
 
-// etcdValue takes a flag of etcd as text. What it means is looked at later, together with variables and the file.
-type etcdValue struct {
-	at     map[string]string
-	name   string
-	toggle bool
-}
-
-func (v etcdValue) String() string   { return "" }
-func (v etcdValue) IsBoolFlag() bool { return v.toggle }
-func (v etcdValue) Set(text string) error {
-	if v.toggle {
-		on, err := strconv.ParseBool(text)
-		if err != nil {
-			return errors.New("it is true or false")
-		}
-		text = strconv.FormatBool(on)
-	}
-	v.at[v.name] = text
-	return nil
-}
-
 // parseEtcdFlags gives the flags of a command line by their names. Of several values the last counts.
 func parseEtcdFlags(args []string) (map[string]string, error) {
 	if len(args) > 0 && (args[0] == "gateway" || args[0] == "grpc-proxy") {
@@ -126,12 +102,11 @@ func (c *config) loadEtcd(given map[string]string, environ []string) (unknown []
 	flags := pflag.NewFlagSet("etcd", pflag.ContinueOnError)
 	c.register(flags)
 	c.AsEtcd = true
-	for _, name := range []string{"listen-resp", "listen-zk", "listen", "listen-metrics", "history-bytes"} {
-		off := ""
-		if name == "history-bytes" {
-			off = "0" // etcd keeps history until it is told to compact it
-		}
-		if err := flags.Lookup(name).Value.Set(off); err != nil {
+	for _, other := range []struct{ setting, value string }{
+		{"listen-resp", ""}, {"listen-zk", ""}, {"listen", ""}, {"listen-metrics", ""},
+		{"history-bytes", "0"}, // etcd keeps history until it is told to compact it
+	} {
+		if err := flags.Lookup(other.setting).Value.Set(other.value); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -185,7 +160,11 @@ func (c *config) setEtcd(flags *pflag.FlagSet, f *etcdFlag, value string) error 
 		first, more, _ := strings.Cut(value, ",")
 		value, c.ListenEtcdToo = first, more
 	case "advertise-etcd":
-		c.AdvertiseEtcd = value // clients of etcd are told even 0.0.0.0, if that is what is given
+		// Clients of etcd are told even 0.0.0.0, if that is what is given: the setting's own parser would not have it.
+		if err := flags.Set(f.setting, ""); err != nil {
+			return err
+		}
+		c.AdvertiseEtcd = value
 		return nil
 	}
 	if err := flags.Lookup(f.setting).Value.Set(value); err != nil {
@@ -196,20 +175,21 @@ func (c *config) setEtcd(flags *pflag.FlagSet, f *etcdFlag, value string) error 
 
 // completeEtcd works out the defaults that depend on other flags, as etcd does.
 func completeEtcd(given map[string]string) {
-	name := value(given, "name", "default")
+	name := givenOr(given, "name", "default")
 	if given["data-dir"] == "" {
 		given["data-dir"] = name + ".etcd"
 	}
 	if given["initial-cluster"] == "" {
 		var entries []string
-		for _, u := range splitList(value(given, "initial-advertise-peer-urls", "http://localhost:2380")) {
+		for _, u := range splitList(givenOr(given, "initial-advertise-peer-urls", "http://localhost:2380")) {
 			entries = append(entries, name+"="+u)
 		}
 		given["initial-cluster"] = strings.Join(entries, ",")
 	}
 }
 
-func value(given map[string]string, name, initial string) string {
+// givenOr is the value of a flag, or what stands for one that is not given.
+func givenOr(given map[string]string, name, initial string) string {
 	if v := given[name]; v != "" {
 		return v
 	}
@@ -226,7 +206,7 @@ func checkEtcd(given map[string]string) error {
 			return fmt.Errorf("--%s: %s is not supported: %s", name, given[name], noClientTLS)
 		}
 	}
-	if given["auto-compaction-mode"] == "revision" && value(given, "auto-compaction-retention", "0") != "0" {
+	if given["auto-compaction-mode"] == "revision" && givenOr(given, "auto-compaction-retention", "0") != "0" {
 		return errors.New("--auto-compaction-mode: revision is not supported: history is bounded by age alone")
 	}
 	if given["enable-pprof"] == "true" && given["listen-metrics-urls"] == "" {
@@ -238,139 +218,18 @@ func checkEtcd(given map[string]string) error {
 // checkEtcdPlace finds two flags that disagree on where this member is, and names them as etcd does.
 func checkEtcdPlace(given map[string]string) error {
 	var own []string
-	name := value(given, "name", "default")
+	name := givenOr(given, "name", "default")
 	for _, part := range splitList(given["initial-cluster"]) {
 		if member, place, _ := strings.Cut(part, "="); member == name {
 			own = append(own, place)
 		}
 	}
-	told := splitList(value(given, "initial-advertise-peer-urls", "http://localhost:2380"))
+	told := splitList(givenOr(given, "initial-advertise-peer-urls", "http://localhost:2380"))
 	if len(own) > 0 && !sameSet(own, told) {
 		return fmt.Errorf("--initial-cluster has %s for %s, but --initial-advertise-peer-urls is %s: the members must agree on where it is",
 			strings.Join(own, ","), name, strings.Join(told, ","))
 	}
 	return nil
-}
-
-const etcdVariablePrefix = "ETCD_"
-
-func etcdVariable(name string) string {
-	return etcdVariablePrefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-}
-
-// gatherEtcd brings flags and ETCD_ variables together: a flag wins over a variable, and a file over both.
-func gatherEtcd(given map[string]string, environ []string) (map[string]string, []etcdNote, error) {
-	names := map[string]etcdFlag{}
-	for _, f := range etcdFlags() {
-		names[etcdVariable(f.name)] = f
-	}
-	all, notes := map[string]string{}, []etcdNote{}
-	for _, pair := range slices.Sorted(slices.Values(environ)) {
-		variable, text, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(variable, etcdVariablePrefix) {
-			continue
-		}
-		f, known := names[variable]
-		switch {
-		case !known || f.name == "version":
-			notes = append(notes, etcdNote{true, "an environment variable names no flag of etcd and is ignored", variable})
-		case text != "":
-			if err := (etcdValue{all, f.name, f.toggle}).Set(text); err != nil {
-				return nil, nil, fmt.Errorf("environment variable %s: %q is not possible: %w", variable, text, err)
-			}
-		}
-	}
-	for name, text := range given {
-		all[name] = text
-	}
-	file := all["config-file"]
-	if file == "" {
-		return all, notes, nil
-	}
-	all, more, err := readEtcdFile(file)
-	return all, append(notes, more...), err
-}
-
-// etcdSections are the nested parts of etcd's file, and the flags that their keys are.
-var etcdSections = map[string]map[string]string{
-	"client-transport-security": {
-		"cert-file": "cert-file", "key-file": "key-file", "client-cert-file": "client-cert-file", "client-key-file": "client-key-file",
-		"client-cert-auth": "client-cert-auth", "trusted-ca-file": "trusted-ca-file", "auto-tls": "auto-tls",
-		"allowed-hostname": "client-cert-allowed-hostname",
-	},
-	"peer-transport-security": {
-		"cert-file": "peer-cert-file", "key-file": "peer-key-file", "client-cert-file": "peer-client-cert-file",
-		"client-key-file": "peer-client-key-file", "client-cert-auth": "peer-client-cert-auth", "trusted-ca-file": "peer-trusted-ca-file",
-		"auto-tls": "peer-auto-tls", "allowed-cn": "peer-cert-allowed-cn", "allowed-hostname": "peer-cert-allowed-hostname",
-		"skip-client-san-verification": "peer-skip-client-san-verification",
-	},
-}
-
-// readEtcdFile reads etcd's YAML file: flags by their names, and two nested sections. Keys that etcd has not are told.
-func readEtcdFile(path string) (map[string]string, []etcdNote, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("--config-file: %w", err)
-	}
-	var document map[string]yaml.Node
-	if err := yaml.Unmarshal(raw, &document); err != nil {
-		return nil, nil, fmt.Errorf("--config-file: %s: %w", path, err)
-	}
-	names := map[string]etcdFlag{}
-	for _, f := range etcdFlags() {
-		names[f.name] = f
-	}
-	all, notes := map[string]string{}, []etcdNote{}
-	set := func(name, key string, node *yaml.Node) error {
-		f, known := names[name]
-		if !known || f.fate == etcdOwn {
-			notes = append(notes, etcdNote{true, "the configuration file has a key that etcd has not, which is ignored", key})
-			return nil
-		}
-		text, err := etcdScalar(node)
-		if err == nil && text != "" {
-			err = etcdValue{all, name, f.toggle}.Set(text)
-		}
-		if err != nil {
-			return fmt.Errorf("--config-file: %s:%d: %s: %w", path, node.Line, key, err)
-		}
-		return nil
-	}
-	for key, node := range document {
-		section, nested := etcdSections[key]
-		if !nested {
-			if err := set(key, key, &node); err != nil {
-				return nil, nil, err
-			}
-			continue
-		}
-		var inner map[string]yaml.Node
-		if err := node.Decode(&inner); err != nil {
-			return nil, nil, fmt.Errorf("--config-file: %s:%d: %s: %w", path, node.Line, key, err)
-		}
-		for sub, value := range inner {
-			if err := set(section[sub], key+"."+sub, &value); err != nil {
-				return nil, nil, err
-			}
-		}
-	}
-	return all, notes, nil
-}
-
-// etcdScalar is a value of the file as the flag takes it: a list has commas.
-func etcdScalar(node *yaml.Node) (string, error) {
-	if node.Kind == yaml.SequenceNode {
-		var list []string
-		err := node.Decode(&list)
-		return strings.Join(list, ","), err
-	}
-	if node.Kind != yaml.ScalarNode {
-		return "", errors.New("it is a single value or a list")
-	}
-	if node.Tag == "!!null" {
-		return "", nil
-	}
-	return node.Value, nil
 }
 
 // printEtcdFlags lists the table.

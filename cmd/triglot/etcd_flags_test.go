@@ -122,7 +122,7 @@ func TestEtcdDefaultsAreEtcds(t *testing.T) {
 
 func TestEtcdFlagsAreMapped(t *testing.T) {
 	urls := []string{"--listen-client-urls=http://127.0.0.1:20000,http://[::1]:20000", "--advertise-client-urls", "http://0.0.0.0:20000"}
-	c, _, err := etcdLine([]string{"TRIGLOT_LISTEN_RESP=127.0.0.1:6379", "TRIGLOT_NAME=no", "ETCD_NAME=no", "ETCD_MAX_TXN_OPS=7"},
+	c, _, err := etcdLine([]string{"TRIGLOT_LISTEN_RESP=127.0.0.1:6379", "TRIGLOT_NAME=no", "TRIGLOT_ADVERTISE_ETCD=http://10.0.0.1:1", "ETCD_NAME=no", "ETCD_MAX_TXN_OPS=7"},
 		append(urls, "--name", "x", "-name=a", "--listen-peer-urls=http://127.0.0.1:20001", "--initial-advertise-peer-urls=http://localhost:20001",
 			"--initial-cluster=a=http://localhost:20001,b=http://localhost:20006", "--initial-cluster-token=new", "--heartbeat-interval=50",
 			"--election-timeout", "500", "--auto-compaction-retention=2", "--log-format=console", "--log-level=fatal", "--snapshot-count=100",

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// How etcd writes the values of its flags, and how the settings of Triglot that they are mapped to take them.
+
+// etcdURLs reads URLs as etcd does: scheme, host and port, no path.
+func etcdURLs(s string) ([]*url.URL, error) {
+	var urls []*url.URL
+	for _, text := range splitList(s) {
+		u, err := url.Parse(text)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%q is not a URL", text)
+		case u.Scheme == "unix" || u.Scheme == "unixs":
+			return nil, fmt.Errorf("%s is not supported: there are no Unix sockets", text)
+		case u.Scheme != "http" && u.Scheme != "https":
+			return nil, fmt.Errorf("%s is not a URL that starts with http:// or https://", text)
+		case u.Path != "" || u.RawQuery != "" || u.User != nil:
+			return nil, fmt.Errorf("%s has more than scheme, host and port", text)
+		}
+		if _, _, err := net.SplitHostPort(u.Host); err != nil {
+			return nil, fmt.Errorf("%s is without a port: it is like http://10.0.0.1:2379", text)
+		}
+		urls = append(urls, u)
+	}
+	return urls, nil
+}
+
+// bindURLs turns URLs to listen on into host:port, with a comma between several. The host is an address, or localhost, as
+// in etcd.
+func bindURLs(s string) (string, error) {
+	urls, err := etcdURLs(s)
+	if err != nil {
+		return "", err
+	}
+	var places []string
+	for _, u := range urls {
+		if host := u.Hostname(); host != "localhost" && net.ParseIP(host) == nil {
+			return "", fmt.Errorf("%s has the host name %s: an address to listen on has an IP, or localhost", u, host)
+		}
+		if _, err := parseAddress(u.Host); err != nil {
+			return "", fmt.Errorf("%s: %w", u, err)
+		}
+		if !slices.Contains(places, u.Host) {
+			places = append(places, u.Host)
+		}
+	}
+	return strings.Join(places, ","), nil
+}
+
+// bindURL is bindURLs for what listens in one place.
+func bindURL(s string) (string, error) {
+	place, err := bindURLs(s)
+	if err == nil && strings.Contains(place, ",") {
+		return "", errors.New("several URLs are not supported here: give one, like http://0.0.0.0:2380")
+	}
+	return place, err
+}
+
+// connectURLs checks URLs that others connect to, and keeps them as they are: they are shown and hashed so.
+func connectURLs(s string) (string, error) {
+	if _, err := etcdURLs(s); err != nil {
+		return "", err
+	}
+	return strings.Join(splitList(s), ","), nil
+}
+
+// clusterURLs checks the URLs of --initial-cluster.
+func clusterURLs(s string) (string, error) {
+	for _, part := range splitList(s) {
+		name, place, _ := strings.Cut(part, "=")
+		if _, err := etcdURLs(place); err != nil {
+			return "", fmt.Errorf("member %s: %w", name, err)
+		}
+	}
+	return s, nil
+}
+
+func milliseconds(s string) (string, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return "", errors.New("it is a number of milliseconds")
+	}
+	return (time.Duration(n) * time.Millisecond).String(), nil
+}
+
+// nanoseconds takes a duration, and its number of nanoseconds, which etcd's file has.
+func nanoseconds(s string) (string, error) {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return time.Duration(n).String(), nil
+	}
+	return s, nil
+}
+
+// retention reads --auto-compaction-retention of the mode periodic: a duration, or hours. 0 keeps every revision.
+func retention(s string) (string, error) {
+	if hours, err := strconv.ParseUint(s, 10, 20); err == nil {
+		return (time.Duration(hours) * time.Hour).String(), nil
+	}
+	if d, err := time.ParseDuration(s); err != nil || d < 0 {
+		return "", errors.New("it is a duration like 30m, or a number of hours")
+	}
+	return s, nil
+}
+
+func logLevel(s string) (string, error) {
+	if s == "panic" || s == "fatal" || s == "dpanic" {
+		return "error", nil // the most severe there is here
+	}
+	return s, nil
+}
+
+func logFormat(s string) (string, error) {
+	if s == "console" {
+		return "text", nil
+	}
+	if s != "json" {
+		return "", errors.New("it is json or console")
+	}
+	return s, nil
+}
