@@ -90,7 +90,7 @@ func (t *tx) refuseCorrupt(txn *corepb.Txn) error {
 	return errCorrupt
 }
 
-// aboutCluster says whether a Txn has ops about the cluster alone.
+// aboutCluster says whether a Txn has ops about the cluster alone, or its users: about what is no key.
 func aboutCluster(txn *corepb.Txn) bool {
 	if len(txn.Guards) > 0 || len(txn.Then)+len(txn.Otherwise) == 0 {
 		return false
@@ -99,7 +99,10 @@ func aboutCluster(txn *corepb.Txn) bool {
 		for _, op := range ops {
 			switch op.Op.(type) {
 			case *corepb.Op_MemberAdd, *corepb.Op_MemberPromote, *corepb.Op_MemberRemove, *corepb.Op_MemberUpdate,
-				*corepb.Op_MemberPublish, *corepb.Op_Alarm, *corepb.Op_HashCheck:
+				*corepb.Op_MemberPublish, *corepb.Op_Alarm, *corepb.Op_HashCheck,
+				*corepb.Op_AuthEnable, *corepb.Op_AuthDisable, *corepb.Op_UserAdd, *corepb.Op_UserDelete,
+				*corepb.Op_UserSetPassword, *corepb.Op_UserGrantRole, *corepb.Op_UserRevokeRole, *corepb.Op_RoleAdd,
+				*corepb.Op_RoleDelete, *corepb.Op_RoleGrant, *corepb.Op_RoleRevoke, *corepb.Op_Login:
 			default:
 				return false
 			}

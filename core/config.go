@@ -39,6 +39,9 @@ type Config struct {
 	OpenLog   raftlog.OpenLog // nil = segmented files under Dir
 	NowMillis func() int64    // Unix milliseconds; nil = the system clock
 
+	// TokenTTL is how long a login lasts after it was used last; 0 = 5 min.
+	TokenTTL time.Duration
+
 	HistoryAge   time.Duration // history older than this is compacted; 0 = one hour, negative = kept
 	HistoryBytes int64         // history beyond this is compacted; 0 = 1 GiB, negative = no bound
 
@@ -73,6 +76,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.MaxLearners == 0 {
 		c.MaxLearners = 1
+	}
+	if c.TokenTTL == 0 {
+		c.TokenTTL = tokenTTLDefault
 	}
 	if c.OnWaiting == nil {
 		c.OnWaiting = func(string) {}

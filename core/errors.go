@@ -45,6 +45,25 @@ const (
 	CodeTransferFailed
 	CodeCorrupt // the alarm is raised
 
+	// The codes of commands about users and roles, and of what a caller may not do.
+	CodeUserEmpty        // nobody is named, or the caller is nobody
+	CodeAuthRevisionOld  // users or roles have changed since the caller was recognised
+	CodePermissionDenied // the caller's roles do not allow it
+	CodeRootUserMissing
+	CodeRootRoleMissing
+	CodeUserExists
+	CodeUserNotFound
+	CodeRoleEmpty
+	CodeRoleExists
+	CodeRoleNotFound
+	CodeRoleNotGranted
+	CodePermissionNotGiven
+	CodePermissionNotGranted
+	CodeAuthManagement // it would lock everybody out, or the range is none
+	CodeAuthDisabled
+	CodeAuthFailed     // no such user, or another password
+	CodeNoPasswordUser // a password was given for a user who has none
+
 	// The codes of errors about a command's fate.
 	CodeStopped     // the node is shutting down; the command was not accepted
 	CodeUnknownFate // the command may or may not take effect
@@ -88,6 +107,23 @@ var codeTexts = [...]string{
 	CodeBadTransferee:           "leadership cannot go to this member",
 	CodeTransferFailed:          "leadership was not transferred in time",
 	CodeCorrupt:                 "replicas differ: the CORRUPT alarm is raised",
+	CodeUserEmpty:               "no user name",
+	CodeAuthRevisionOld:         "users or roles have changed meanwhile",
+	CodePermissionDenied:        "permission denied",
+	CodeRootUserMissing:         "there is no user root",
+	CodeRootRoleMissing:         "the user root has not the role root",
+	CodeUserExists:              "user exists",
+	CodeUserNotFound:            "user not found",
+	CodeRoleEmpty:               "no role name",
+	CodeRoleExists:              "role exists",
+	CodeRoleNotFound:            "role not found",
+	CodeRoleNotGranted:          "the user has not the role",
+	CodePermissionNotGiven:      "no permission given",
+	CodePermissionNotGranted:    "the role has not the permission",
+	CodeAuthManagement:          "users and roles cannot be changed in this way",
+	CodeAuthDisabled:            "authentication is off",
+	CodeAuthFailed:              "no such user, or another password",
+	CodeNoPasswordUser:          "the user has no password",
 	CodeStopped:                 "node is stopped",
 	CodeUnknownFate:             "the command's outcome is unknown",
 	CodeNoLeader:                "no leader",
@@ -139,6 +175,12 @@ var (
 	ErrNoChildrenForEphemerals = &Error{Code: CodeNoChildrenForEphemerals}
 	ErrCompacted               = &Error{Code: CodeCompacted}
 	ErrFutureRevision          = &Error{Code: CodeFutureRevision}
+	ErrUserEmpty               = &Error{Code: CodeUserEmpty}
+	ErrAuthRevisionOld         = &Error{Code: CodeAuthRevisionOld}
+	ErrPermissionDenied        = &Error{Code: CodePermissionDenied}
+	ErrUserNotFound            = &Error{Code: CodeUserNotFound}
+	ErrAuthDisabled            = &Error{Code: CodeAuthDisabled}
+	ErrAuthFailed              = &Error{Code: CodeAuthFailed}
 	ErrStopped                 = &Error{Code: CodeStopped}
 	ErrUnknownFate             = &Error{Code: CodeUnknownFate}
 	ErrNoLeader                = &Error{Code: CodeNoLeader}

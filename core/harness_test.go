@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"reflect"
 	"testing"
@@ -18,8 +19,9 @@ import (
 type testStore struct {
 	t    testing.TB
 	db   *storage.DB
-	now  int64  // stamp of the entries
-	term uint64 // of the entries
+	now  int64          // stamp of the entries
+	term uint64         // of the entries
+	as   *corepb.Caller // of commands that name none
 
 	entries []raftlog.Entry  // everything applied, to apply it again elsewhere
 	events  []*storage.Event // of the last command
@@ -51,7 +53,10 @@ func openTestStore(t testing.TB) *testStore {
 // apply carries out one command as an entry of its own, by way of its bytes as the log has them.
 func (s *testStore) apply(txn *corepb.Txn) *TxnResult {
 	s.t.Helper()
-	payload, err := txn.MarshalVT()
+	payload, err := (&corepb.Txn{
+		Guards: txn.Guards, Then: txn.Then, Otherwise: txn.Otherwise, AbortOnError: txn.AbortOnError, Session: txn.Session,
+		Owner: txn.Owner, Caller: cmp.Or(txn.Caller, s.as),
+	}).MarshalVT()
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -113,7 +118,7 @@ func (s *testStore) view(txn *corepb.Txn) *TxnResult {
 	s.t.Helper()
 	view := s.db.View()
 	defer view.Release()
-	reader := tx{r: view, now: max(s.now, view.State().StampMillis)}
+	reader := tx{r: view, now: max(s.now, view.State().StampMillis), caller: s.as}
 	result := reader.run(txn)
 	if err := view.Err(); err != nil {
 		s.t.Fatal(err)
@@ -149,14 +154,15 @@ func (s *testStore) checkUndo(txn *corepb.Txn) {
 	defer batch.Discard()
 	state := *batch.State()
 	// The stamp of the command's entry, so that the same keys are over.
-	failing := tx{r: batch, b: batch, now: max(state.StampMillis, s.now), term: s.term, reconfigures: true}
+	failing := tx{r: batch, b: batch, now: max(state.StampMillis, s.now), term: s.term, reconfigures: true,
+		caller: &corepb.Caller{User: rootName, AuthRevision: AuthRevisionAny}}
 	inner := &corepb.Op{Op: &corepb.Op_Txn{Txn: &corepb.Txn{Guards: txn.Guards, Then: txn.Then, Otherwise: txn.Otherwise}}}
 	fail := &corepb.Op{Op: &corepb.Op_NodeCheck{NodeCheck: &corepb.NodeCheck{Path: "/no/such/node"}}}
 	result := failing.run(&corepb.Txn{Then: []*corepb.Op{inner, fail}, AbortOnError: true})
 	switch {
 	case result.Err == nil:
 		s.t.Fatal("the Txn did not fail")
-	case result.Changed, len(failing.events) != 0, failing.revision != 0, failing.deadline != 0, len(failing.leases) != 0, len(failing.moves) != 0, failing.members:
+	case result.Changed, len(failing.events) != 0, failing.revision != 0, failing.deadline != 0, len(failing.leases) != 0, len(failing.moves) != 0, len(failing.logins) != 0, failing.members:
 		s.t.Fatalf("an undone Txn left traces: %+v %v", result, failing.events)
 	case !reflect.DeepEqual(*batch.State(), state):
 		s.t.Fatalf("an undone Txn left the state %+v instead of %+v", *batch.State(), state)

@@ -24,6 +24,7 @@ type machine struct {
 	// installed is called after a snapshot has replaced the state, with the same guarantees.
 	installed func(before *storage.View)
 	commits   *durations // nil = nobody counts
+	grants    *grantCache
 
 	// Reused from command to command.
 	completed []completion
@@ -63,10 +64,12 @@ type step struct {
 	events   []*storage.Event
 	leases   []leaseChange
 	moves    []sessionMove
+	logins   []loginChange
 	// deadline is the soonest deadline that the step set, 0 for none.
 	deadline int64
 	// superseded is State.SupersededBytes.
 	superseded int64
+	auth       uint64 // see authOf
 	// compacted says that the compacted revision moved.
 	compacted bool
 	// members and alarms say that these tables were written.
@@ -139,6 +142,7 @@ func (m *machine) apply(entries []raftlog.Entry, change *confChange) (n int, err
 		state.Conf = bytes.Clone(change.conf)
 	}
 	s.index, s.term, s.revision = state.AppliedIndex, state.AppliedTerm, state.Revision
+	s.auth = authOf(state)
 	s.superseded, s.compacted = state.SupersededBytes, state.Compacted != compacted
 	if err := batch.Err(); err != nil {
 		return n, fmt.Errorf("core: reading state: %w", err)
@@ -189,13 +193,17 @@ func (m *machine) applyOne(batch *storage.Batch, payload []byte, reconfigures bo
 		return nil, err
 	}
 	state := batch.State()
-	t := tx{r: batch, b: batch, now: state.StampMillis, term: state.AppliedTerm, reconfigures: reconfigures}
+	t := tx{
+		r: batch, b: batch, now: state.StampMillis, term: state.AppliedTerm, reconfigures: reconfigures,
+		caller: txn.Caller, cache: m.grants, whole: txn,
+	}
 	m.work.lend(&t)
 	defer m.work.takeBack(&t)
 	result := t.run(txn)
 	s.events = append(s.events, t.events...)
 	s.leases = append(s.leases, t.leases...)
 	s.moves = append(s.moves, t.moves...)
+	s.logins = append(s.logins, t.logins...)
 	if t.deadline != 0 && (s.deadline == 0 || t.deadline < s.deadline) {
 		s.deadline = t.deadline
 	}

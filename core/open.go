@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ func Open(cfg Config) (*Store, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Store{
 		cfg: cfg, logger: cfg.Logger, started: time.Now(), logStarted: make(chan struct{}), roster: newRoster(),
+		tokens: newTokens(cfg.TokenTTL, cfg.NowMillis), hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		waiting: newWaiters(cfg.RequestTimeout), changing: make(chan struct{}, 1), ctx: ctx, stop: cancel, done: make(chan struct{}),
 	}
 	if err := s.open(ctx); err != nil {
@@ -45,6 +47,7 @@ func (s *Store) open(ctx context.Context) error {
 	state := *view.State()
 	s.views.set(view)
 	s.shown.Store(state.Revision)
+	s.auth.Store(authOf(&state))
 	if err := s.interruptible(ctx, s.identify); err != nil {
 		return err
 	}
@@ -85,7 +88,7 @@ func (s *Store) open(ctx context.Context) error {
 }
 
 func (s *Store) startLog(state *storage.State) error {
-	machine := &machine{db: s.db, waiting: s.waiting, applied: s.applied, installed: s.installed, commits: &s.commits}
+	machine := &machine{db: s.db, waiting: s.waiting, applied: s.applied, installed: s.installed, commits: &s.commits, grants: &s.grants}
 	cfg := raftlog.Config{
 		Dir: filepath.Join(s.cfg.Dir, "log"), Name: s.cfg.Name,
 		NodeID: s.identity.Member, ClusterID: s.identity.Cluster,

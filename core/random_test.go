@@ -18,9 +18,10 @@ func TestRandomCommandsKeepTheInvariants(t *testing.T) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
 			t.Parallel()
 			s := openTestStore(t)
-			g := &generator{s: s, r: rand.New(rand.NewPCG(seed, 11)), keys: randomKeys}
+			g := &generator{s: s, r: rand.New(rand.NewPCG(seed, 11)), keys: randomKeys, users: true}
 			for range 150 {
 				txn := g.txn(2)
+				txn.Caller = g.caller()
 				s.now += int64(g.r.IntN(40))
 				s.checkUndo(txn)
 				s.checkedApply(txn)
@@ -94,6 +95,8 @@ type generator struct {
 	s    *testStore
 	r    *rand.Rand
 	keys []string
+
+	users bool // change users and roles too, which the keyspace does not depend on unless authentication is on
 }
 
 func (g *generator) key() []byte   { return []byte(g.keys[g.r.IntN(len(g.keys))]) }
@@ -118,6 +121,9 @@ func (g *generator) txn(depth int) *corepb.Txn {
 	}
 	if depth == 2 && g.r.IntN(15) == 0 {
 		return oneOp(g.alarmOp())
+	}
+	if depth == 2 && g.users && g.r.IntN(8) == 0 {
+		return oneOp(g.authOp())
 	}
 	txn := &corepb.Txn{AbortOnError: g.flip()}
 	if g.r.IntN(20) == 0 {
@@ -284,6 +290,50 @@ func (g *generator) alarmOp() *corepb.Op {
 	return alarmOp(corepb.Alarm_Kind(g.r.IntN(3)), g.member().Id, g.r.IntN(3) == 0)
 }
 
+// authOp changes users and roles: "k" and "/n" are what roles may allow, and anna and bert may have them.
+func (g *generator) authOp() *corepb.Op {
+	user, role := []string{"root", "anna", "bert"}[g.r.IntN(3)], []string{"root", "r", "s"}[g.r.IntN(3)]
+	switch g.r.IntN(14) {
+	case 0:
+		return &corepb.Op{Op: &corepb.Op_AuthEnable{AuthEnable: &corepb.AuthEnable{}}}
+	case 1, 2:
+		return &corepb.Op{Op: &corepb.Op_AuthDisable{AuthDisable: &corepb.AuthDisable{}}}
+	case 3, 4:
+		return opUserAdd(&corepb.UserAdd{Name: user, Password: g.value(), NoPassword: g.r.IntN(4) == 0})
+	case 5:
+		return &corepb.Op{Op: &corepb.Op_UserDelete{UserDelete: &corepb.UserDelete{Name: user}}}
+	case 6:
+		return &corepb.Op{Op: &corepb.Op_UserSetPassword{UserSetPassword: &corepb.UserSetPassword{Name: user, Password: g.value()}}}
+	case 7, 8:
+		return opUserGrant(user, role)
+	case 9:
+		return &corepb.Op{Op: &corepb.Op_UserRevokeRole{UserRevokeRole: &corepb.UserRevokeRole{User: user, Role: role}}}
+	case 10:
+		return opRoleAdd(role)
+	case 11:
+		return &corepb.Op{Op: &corepb.Op_RoleDelete{RoleDelete: &corepb.RoleDelete{Name: role}}}
+	case 12:
+		return &corepb.Op{Op: &corepb.Op_Login{Login: &corepb.Login{User: user, Prefix: "p"}}}
+	default:
+		return &corepb.Op{Op: &corepb.Op_RoleGrant{RoleGrant: &corepb.RoleGrant{Name: role, Permission: &corepb.Permission{
+			Type: corepb.Permission_Type(g.r.IntN(3)), Key: g.key(), End: g.end(),
+		}}}}
+	}
+}
+
+// caller is who a command is from: nobody, or mostly root.
+func (g *generator) caller() *corepb.Caller {
+	switch g.r.IntN(8) {
+	case 0:
+		return nil
+	case 1:
+		return &corepb.Caller{User: "anna", AuthRevision: AuthRevisionAny}
+	case 2:
+		return &corepb.Caller{User: "bert", AuthRevision: uint64(g.r.IntN(20))}
+	}
+	return &corepb.Caller{User: "root", AuthRevision: AuthRevisionAny}
+}
+
 func (g *generator) list(space uint32, key []byte) *corepb.Op {
 	switch g.r.IntN(6) {
 	case 0:
@@ -381,7 +431,7 @@ func (s *testStore) checkReadsAgree(g *generator) {
 	onView := s.view(txn)
 	batch := s.db.NewBatch()
 	defer batch.Discard()
-	onBatch := (&tx{r: batch, b: batch, now: max(s.now, batch.State().StampMillis)}).run(txn)
+	onBatch := (&tx{r: batch, b: batch, now: max(s.now, batch.State().StampMillis), caller: s.as}).run(txn)
 	if !reflect.DeepEqual(onView, onBatch) {
 		s.t.Fatalf("%v gives\n%s\non a view and\n%s\non a batch", txn, describeTxn(onView, txn, ""), describeTxn(onBatch, txn, ""))
 	}

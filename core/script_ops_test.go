@@ -274,6 +274,42 @@ func init() {
 		"alarm": func(a *args) *corepb.Op { // kind member
 			return alarmOp(corepb.Alarm_Kind(corepb.Alarm_Kind_value[a.next()]), uint64(integer(a.next())), !a.flag("clear"))
 		},
+		"auth-enable": func(*args) *corepb.Op { return &corepb.Op{Op: &corepb.Op_AuthEnable{AuthEnable: &corepb.AuthEnable{}}} },
+		"auth-disable": func(*args) *corepb.Op {
+			return &corepb.Op{Op: &corepb.Op_AuthDisable{AuthDisable: &corepb.AuthDisable{}}}
+		},
+		"user-add": func(a *args) *corepb.Op { // name [password]
+			return opUserAdd(&corepb.UserAdd{NoPassword: a.flag("no-password"), Name: a.next(), Password: a.maybe()})
+		},
+		"user-delete": func(a *args) *corepb.Op {
+			return &corepb.Op{Op: &corepb.Op_UserDelete{UserDelete: &corepb.UserDelete{Name: a.next()}}}
+		},
+		"user-passwd": func(a *args) *corepb.Op {
+			return &corepb.Op{Op: &corepb.Op_UserSetPassword{UserSetPassword: &corepb.UserSetPassword{Name: a.next(), Password: a.bytes()}}}
+		},
+		"user-grant": func(a *args) *corepb.Op {
+			return opUserGrant(a.next(), a.next())
+		},
+		"user-revoke": func(a *args) *corepb.Op {
+			return &corepb.Op{Op: &corepb.Op_UserRevokeRole{UserRevokeRole: &corepb.UserRevokeRole{User: a.next(), Role: a.next()}}}
+		},
+		"role-add": func(a *args) *corepb.Op { return opRoleAdd(a.next()) },
+		"role-delete": func(a *args) *corepb.Op {
+			return &corepb.Op{Op: &corepb.Op_RoleDelete{RoleDelete: &corepb.RoleDelete{Name: a.next()}}}
+		},
+		"role-grant": func(a *args) *corepb.Op { // name [type key [end]]
+			grant := &corepb.RoleGrant{Name: a.next()}
+			if len(a.words) > 0 {
+				grant.Permission = &corepb.Permission{Type: corepb.Permission_Type(corepb.Permission_Type_value[a.next()]), Key: a.bytes(), End: a.maybe()}
+			}
+			return &corepb.Op{Op: &corepb.Op_RoleGrant{RoleGrant: grant}}
+		},
+		"role-revoke": func(a *args) *corepb.Op {
+			return &corepb.Op{Op: &corepb.Op_RoleRevoke{RoleRevoke: &corepb.RoleRevoke{Name: a.next(), Key: a.bytes(), End: a.maybe()}}}
+		},
+		"login": func(a *args) *corepb.Op {
+			return &corepb.Op{Op: &corepb.Op_Login{Login: &corepb.Login{User: a.next(), Prefix: a.next()}}}
+		},
 		"hash-check": func(a *args) *corepb.Op {
 			return &corepb.Op{Op: &corepb.Op_HashCheck{HashCheck: &corepb.HashCheck{Id: uint64(integer(a.next()))}}}
 		},
@@ -369,6 +405,13 @@ func opLeaseGrant(op *corepb.LeaseGrant) *corepb.Op {
 }
 func opSessionResume(op *corepb.SessionResume) *corepb.Op {
 	return &corepb.Op{Op: &corepb.Op_SessionResume{SessionResume: op}}
+}
+func opUserAdd(op *corepb.UserAdd) *corepb.Op { return &corepb.Op{Op: &corepb.Op_UserAdd{UserAdd: op}} }
+func opUserGrant(user, role string) *corepb.Op {
+	return &corepb.Op{Op: &corepb.Op_UserGrantRole{UserGrantRole: &corepb.UserGrantRole{User: user, Role: role}}}
+}
+func opRoleAdd(name string) *corepb.Op {
+	return &corepb.Op{Op: &corepb.Op_RoleAdd{RoleAdd: &corepb.RoleAdd{Name: name}}}
 }
 func opLeaseRevoke(id int64) *corepb.Op {
 	return &corepb.Op{Op: &corepb.Op_LeaseRevoke{LeaseRevoke: &corepb.LeaseRevoke{Id: id}}}

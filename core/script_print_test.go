@@ -214,3 +214,30 @@ func (s *testStore) members() string {
 	fmt.Fprintf(&out, "configuration %q\n", view.State().Conf)
 	return out.String()
 }
+
+// users prints what users and roles there are.
+func (s *testStore) users() string {
+	view := s.db.View()
+	defer view.Release()
+	var out strings.Builder
+	eachUser(view, func(u *corepb.User) {
+		fmt.Fprintf(&out, "user %s has roles %v, password %q", u.Name, u.Roles, u.Password)
+		if u.NoPassword {
+			out.WriteString(" and never one")
+		}
+		out.WriteString("\n")
+	})
+	eachRole(view, func(r *corepb.Role) {
+		fmt.Fprintf(&out, "role %s", r.Name)
+		for _, p := range r.Permissions {
+			fmt.Fprintf(&out, " %v %q", p.Type, p.Key)
+			if len(p.End) > 0 {
+				fmt.Fprintf(&out, " to %q", p.End)
+			}
+		}
+		out.WriteString("\n")
+	})
+	state := view.State()
+	fmt.Fprintf(&out, "auth revision %d, enabled %v\n", state.AuthRevision, state.AuthEnabled)
+	return out.String()
+}

@@ -25,8 +25,10 @@ var update = flag.Bool("update", false, "write what the scripts in testdata give
 //	end
 //	at 2000                 sets the stamp of the commands that follow; nothing comes of it
 //	term 3                  sets the term of their entries
+//	as anna                 sets who they are from, at any auth revision, or at the one that follows; without a name nobody
 //
-// Results are one line for each op, events follow as "revision.sub type key …", and who is in the cluster, if that changed.
+// Results are one line for each op, events follow as "revision.sub type key …", and who is in the cluster and what users
+// there are, if that changed.
 //
 // Beyond what it prints, every step is checked: undone, it leaves every byte as it was; a command of reads gives the same
 // on a view as on a batch; whatever is derived from the records is what they say; the events about nodes lead from the
@@ -65,6 +67,8 @@ func runScript(t *testing.T, file string) {
 				s.now = number
 			case "term":
 				s.term = uint64(number)
+			case "as":
+				s.as = caller(lines[0])
 			}
 			out = append(out, paragraph)
 			continue
@@ -89,7 +93,11 @@ func setting(lines []string) (name string, number int64, ok bool) {
 		return "", 0, true
 	}
 	words := strings.Fields(lines[0])
-	if words[0] != "at" && words[0] != "term" {
+	switch words[0] {
+	case "as":
+		return words[0], 0, true
+	case "at", "term":
+	default:
 		return "", 0, false
 	}
 	return words[0], integer(words[1]), true
@@ -102,7 +110,7 @@ func (s *testStore) scriptStep(txn *corepb.Txn) string {
 	} else {
 		s.checkUndo(txn)
 	}
-	nodes, members := s.nodesNow(), s.members()
+	nodes, members, users := s.nodesNow(), s.members(), s.users()
 	result := s.apply(txn)
 	if onView != nil && !reflect.DeepEqual(onView, result) {
 		s.t.Errorf("%v gives\n%s\non a view and\n%s\non a batch", txn, describeTxn(onView, txn, ""), describeTxn(result, txn, ""))
@@ -114,6 +122,9 @@ func (s *testStore) scriptStep(txn *corepb.Txn) string {
 	s.checkNodeEvents(nodes)
 	text := describeTxn(result, txn, "") + describeEvents(s.events)
 	if after := s.members(); after != members {
+		text += after
+	}
+	if after := s.users(); after != users {
 		text += after
 	}
 	return strings.TrimSpace(text)
@@ -246,3 +257,15 @@ func split(line string) []string {
 }
 
 func (a *args) bytes() []byte { return bytes.Clone([]byte(a.next())) }
+
+// caller reads who commands are from.
+func caller(line string) *corepb.Caller {
+	words := strings.Fields(line)[1:]
+	switch len(words) {
+	case 0:
+		return nil
+	case 1:
+		return &corepb.Caller{User: words[0], AuthRevision: AuthRevisionAny}
+	}
+	return &corepb.Caller{User: words[0], AuthRevision: uint64(integer(words[1]))}
+}

@@ -38,6 +38,10 @@ type Store struct {
 	lessor        *lessor
 	leasesExpired atomic.Uint64
 	keeper        keeper
+	grants        grantCache
+	auth          atomic.Uint64 // whether authentication is on, and its revision, as readers see it: see authOf
+	tokens        *tokens
+	hashing       chan struct{} // room for those who check passwords
 	views         views
 	reaper        *reaper
 	history       *historian
@@ -141,6 +145,8 @@ func (s *Store) applied(step *step) {
 	if step.alarms {
 		s.alarms.load(s.db)
 	}
+	s.tokens.follow(step.logins)
+	s.auth.Store(step.auth)
 	s.shown.Store(step.revision)
 	s.views.set(s.db.View())
 	s.leadership.applies(step.term)
@@ -161,6 +167,8 @@ func (s *Store) applied(step *step) {
 // stateReplaced brings up what follows the state, after a snapshot has replaced it and readers have its view. It runs on
 // the apply goroutine.
 func (s *Store) stateReplaced(view *storage.View) {
+	s.tokens.follow([]loginChange{{}}) // who has changed their password meanwhile cannot be told
+	s.auth.Store(authOf(view.State()))
 	s.loadMembers()
 	s.leadership.applies(view.State().AppliedTerm)
 	s.reaper.expect(1) // whatever is the soonest deadline now

@@ -13,7 +13,10 @@ type tx struct {
 	b   *storage.Batch // nil on a view
 	now int64          // stamp of the entry, or the reader's clock; Unix milliseconds
 	// term of the entry.
-	term uint64
+	term   uint64
+	caller *corepb.Caller // on whose behalf; nil is nobody
+	cache  *grantCache    // what callers may do; nil = worked out anew
+	whole  *corepb.Txn    // the command, in the log
 	// reconfigures says that the log's configuration changes with the command, if the command succeeds.
 	reconfigures bool
 
@@ -23,6 +26,7 @@ type tx struct {
 	before   map[string]*storage.Record // what keys of space 0 held before the Txn; nil until it comes back to one
 	leases   []leaseChange              // made and ended, in order
 	moves    []sessionMove              // sessions that have another owner, in order
+	logins   []loginChange              // of users, in order
 	members  bool                       // the tables of members were written
 	alarms   bool                       // the table of alarms was written
 	deadline int64                      // the soonest deadline set, 0 for none
@@ -39,6 +43,8 @@ func (t *tx) run(txn *corepb.Txn) *TxnResult {
 	if err := t.refuseCorrupt(txn); err != nil {
 		result.Err, result.FailedOp = err, -1
 	} else if err := t.sessionHolds(txn); err != nil {
+		result.Err, result.FailedOp = err, -1
+	} else if err := t.authorize(txn); err != nil {
 		result.Err, result.FailedOp = err, -1
 	} else {
 		t.decideAndRun(txn, result)
@@ -58,6 +64,7 @@ type position struct {
 	revision              int64
 	sub                   int32
 	events, leases, moves int
+	logins                int
 	deadline              int64
 	members, alarms       bool
 	hashCheck             uint64
@@ -69,7 +76,7 @@ func (t *tx) mark() position {
 	}
 	return position{
 		batch: t.b.Mark(), revision: t.revision, sub: t.sub,
-		events: len(t.events), leases: len(t.leases), moves: len(t.moves), deadline: t.deadline, members: t.members,
+		events: len(t.events), leases: len(t.leases), moves: len(t.moves), logins: len(t.logins), deadline: t.deadline, members: t.members,
 		alarms: t.alarms, hashCheck: t.hashCheck,
 	}
 }
@@ -82,6 +89,7 @@ func (t *tx) undo(to position) {
 	t.revision, t.sub, t.deadline, t.members = to.revision, to.sub, to.deadline, to.members
 	t.alarms, t.hashCheck = to.alarms, to.hashCheck
 	t.events, t.leases, t.moves = t.events[:to.events], t.leases[:to.leases], t.moves[:to.moves]
+	t.logins = t.logins[:to.logins]
 	t.before = nil // made again from the events that are left
 }
 
@@ -211,8 +219,8 @@ func (t *tx) takeRevision() int64 {
 }
 
 // do carries out one op other than a nested Txn.
-func (t *tx) do(op *corepb.Op, out *Result) {
-	switch op := op.Op.(type) {
+func (t *tx) do(whole *corepb.Op, out *Result) {
+	switch op := whole.Op.(type) {
 	case *corepb.Op_Get:
 		t.get(op.Get, out)
 	case *corepb.Op_Range:
@@ -307,6 +315,11 @@ func (t *tx) do(op *corepb.Op, out *Result) {
 		t.hashCheckOp(op.HashCheck, out)
 	case *corepb.Op_MemberPublish:
 		t.memberPublish(op.MemberPublish, out)
+
+	case *corepb.Op_AuthEnable, *corepb.Op_AuthDisable, *corepb.Op_UserAdd, *corepb.Op_UserDelete,
+		*corepb.Op_UserSetPassword, *corepb.Op_UserGrantRole, *corepb.Op_UserRevokeRole, *corepb.Op_RoleAdd,
+		*corepb.Op_RoleDelete, *corepb.Op_RoleGrant, *corepb.Op_RoleRevoke, *corepb.Op_Login:
+		t.auth(whole, out)
 	default:
 		// A command of a newer version than this node's.
 		out.Err = &Error{Code: CodeBadArguments, Detail: "this node does not know the operation"}

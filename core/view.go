@@ -23,8 +23,9 @@ const (
 
 // View is the keyspace at one moment. It must be closed, and soon: it keeps old data on disk. It is for one goroutine.
 type View struct {
-	at *storage.View
-	tx tx
+	at     *storage.View
+	tx     tx
+	denied error // what the caller asked for and may not see
 }
 
 // View gives a view of the keyspace. A linearizable one is NO_LEADER when there is no quorum within the request time-out;
@@ -42,7 +43,7 @@ func (s *Store) View(ctx context.Context, level ReadLevel) (*View, error) {
 	}
 	// A key whose time is over is not shown, even where no entry has been stamped since.
 	now := max(s.cfg.NowMillis(), at.State().StampMillis)
-	return &View{at: at, tx: tx{r: at, now: now}}, nil
+	return &View{at: at, tx: tx{r: at, now: now, cache: &s.grants}}, nil
 }
 
 // catchUp returns when readers see everything that was acknowledged, by any node, before the call.
@@ -99,11 +100,22 @@ func (v *View) NowMillis() int64 { return v.tx.now }
 // Count gives the number of keys of a space, of every kind.
 func (v *View) Count(space byte) int64 { return v.at.State().Counts[space] }
 
-// Err reports a failure of the storage beneath, after which the view's answers are worth nothing.
-func (v *View) Err() error { return v.at.Err() }
+// Err reports a failure of the storage beneath, after which the view's answers are worth nothing, or that something was
+// withheld because the caller may not read it.
+func (v *View) Err() error {
+	if v.denied != nil {
+		return v.denied
+	}
+	return v.at.Err()
+}
 
 // Get reads a key of any kind, nil when it is absent.
-func (v *View) Get(space byte, key []byte) *storage.Record { return v.tx.record(space, key) }
+func (v *View) Get(space byte, key []byte) *storage.Record {
+	if !v.mayRead(key, nil) {
+		return nil
+	}
+	return v.tx.record(space, key)
+}
 
 // Do answers a command of reads alone, by the same code that answers it within the log.
 func (v *View) Do(txn *corepb.Txn) (*TxnResult, error) {
@@ -117,6 +129,9 @@ func (v *View) Do(txn *corepb.Txn) (*TxnResult, error) {
 // Node reads a znode. An implicit one has no data.
 func (v *View) Node(path string) (data []byte, s Stat, ok bool) {
 	key := []byte(path)
+	if !v.mayRead(key, nil) {
+		return nil, Stat{}, false
+	}
 	rec, tree, ok := v.tx.nodeAt(key)
 	if !ok {
 		return nil, Stat{}, false
@@ -136,6 +151,9 @@ func (v *View) Stat(path string) (Stat, bool) {
 // Children lists the names of a znode's children, in byte order.
 func (v *View) Children(path string) (names []string, s Stat, ok bool) {
 	key := []byte(path)
+	if !v.mayRead(key, nil) {
+		return nil, Stat{}, false
+	}
 	rec, tree, ok := v.tx.nodeAt(key)
 	if !ok {
 		return nil, Stat{}, false

@@ -121,3 +121,9 @@ func RemovedBounds() (lower, upper []byte) { return []byte{tableRemoved}, []byte
 
 // AlarmBounds holds the alarms.
 func AlarmBounds() (lower, upper []byte) { return []byte{tableAlarm}, []byte{tableAlarm + 1} }
+
+// UserBounds holds the users, in the order of their names.
+func UserBounds() (lower, upper []byte) { return []byte{tableUser}, []byte{tableUser + 1} }
+
+// RoleBounds holds the roles, in the order of their names.
+func RoleBounds() (lower, upper []byte) { return []byte{tableRole}, []byte{tableRole + 1} }

@@ -14,7 +14,7 @@ import (
 // The version of everything this package stores: tables, codecs, and Pebble's own format. It goes up with any change
 // that an older program would misread. The file holds the words below and the number.
 const (
-	formatVersion  = 2
+	formatVersion  = 3
 	formatFile     = "FORMAT"
 	formatPreamble = "triglot storage "
 	engineFormat   = pebble.FormatValueSeparation

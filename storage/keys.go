@@ -22,7 +22,9 @@ const (
 	tableMember     byte = 0x0d // member -> what the state machine keeps
 	tableRemoved    byte = 0x0e // member that was removed -> nothing
 	tableAlarm      byte = 0x0f // kind, member -> nothing
-	tableLast            = tableAlarm
+	tableUser       byte = 0x10 // name -> what the state machine keeps
+	tableRole       byte = 0x11 // name -> what the state machine keeps
+	tableLast            = tableRole
 )
 
 var (
@@ -206,6 +208,12 @@ func SplitAlarm(k []byte) (kind byte, member uint64, ok bool) {
 	}
 	return k[1], binary.BigEndian.Uint64(k[2:]), true
 }
+
+// UserKey is where a user stands.
+func UserKey(dst []byte, name string) []byte { return append(append(dst, tableUser), name...) }
+
+// RoleKey is where a role stands.
+func RoleKey(dst []byte, name string) []byte { return append(append(dst, tableRole), name...) }
 
 func splitName(k []byte, table byte) ([]byte, bool) {
 	if len(k) < 1 || k[0] != table {

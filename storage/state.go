@@ -24,10 +24,12 @@ type State struct {
 	// tombstones. Versions are counted to within a few bytes.
 	SupersededBytes int64
 	CorruptAlarms   uint64 // rows of the alarm table that say that replicas differ
+	AuthRevision    uint64 // of the tables of users and roles: 1 when they are empty, one more with each change
+	AuthEnabled     bool   // commands are judged by their caller's roles
 }
 
 // initialState is the state of an empty store.
-func initialState() State { return State{Revision: 1, NextCollection: 1} }
+func initialState() State { return State{Revision: 1, NextCollection: 1, AuthRevision: 1} }
 
 // stateLayout heads the stored form, so that a later layout can be told from this one.
 const stateLayout = 1
@@ -47,6 +49,12 @@ func (s *State) Append(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, uint64(n))
 	}
 	dst = binary.AppendUvarint(dst, s.CorruptAlarms)
+	// The revision and, in its last bit, whether authentication is on.
+	auth := s.AuthRevision << 1
+	if s.AuthEnabled {
+		auth |= 1
+	}
+	dst = binary.AppendUvarint(dst, auth)
 	return appendBytes(dst, s.Conf)
 }
 
@@ -71,6 +79,8 @@ func DecodeState(b []byte) (State, error) {
 		s.Counts[i] = int64(d.uvarint())
 	}
 	s.CorruptAlarms = d.uvarint()
+	auth := d.uvarint()
+	s.AuthRevision, s.AuthEnabled = auth>>1, auth&1 == 1
 	if conf := d.bytes(); len(conf) > 0 {
 		s.Conf = bytes.Clone(conf)
 	}

@@ -405,6 +405,55 @@ func (Alarm_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_command_proto_rawDescGZIP(), []int{47, 0}
 }
 
+type Permission_Type int32
+
+const (
+	Permission_READ      Permission_Type = 0
+	Permission_WRITE     Permission_Type = 1
+	Permission_READWRITE Permission_Type = 2
+)
+
+// Enum value maps for Permission_Type.
+var (
+	Permission_Type_name = map[int32]string{
+		0: "READ",
+		1: "WRITE",
+		2: "READWRITE",
+	}
+	Permission_Type_value = map[string]int32{
+		"READ":      0,
+		"WRITE":     1,
+		"READWRITE": 2,
+	}
+)
+
+func (x Permission_Type) Enum() *Permission_Type {
+	p := new(Permission_Type)
+	*p = x
+	return p
+}
+
+func (x Permission_Type) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Permission_Type) Descriptor() protoreflect.EnumDescriptor {
+	return file_command_proto_enumTypes[7].Descriptor()
+}
+
+func (Permission_Type) Type() protoreflect.EnumType {
+	return &file_command_proto_enumTypes[7]
+}
+
+func (x Permission_Type) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Permission_Type.Descriptor instead.
+func (Permission_Type) EnumDescriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{52, 0}
+}
+
 // Txn is the unit of the log: if every guard holds, the ops of `then` run in order, otherwise those of `otherwise`.
 // All changes of a Txn, nested ones included, share one revision. Result: TxnResult{Succeeded, Results}.
 type Txn struct {
@@ -419,7 +468,9 @@ type Txn struct {
 	// When not 0 the Txn fails with SESSION_EXPIRED unless this session lives.
 	Session int64 `protobuf:"varint,5,opt,name=session,proto3" json:"session,omitempty"`
 	// With session: when not 0 the Txn fails with SESSION_MOVED unless the session's owner is this.
-	Owner         uint64 `protobuf:"varint,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner uint64 `protobuf:"varint,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	// On whose behalf, which matters while authentication is on. See "Users and roles".
+	Caller        *Caller `protobuf:"bytes,7,opt,name=caller,proto3" json:"caller,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -494,6 +545,13 @@ func (x *Txn) GetOwner() uint64 {
 		return x.Owner
 	}
 	return 0
+}
+
+func (x *Txn) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
 }
 
 // Guard compares a property of a key, or of every key of a range, with a value.
@@ -648,6 +706,18 @@ type Op struct {
 	//	*Op_MemberPublish
 	//	*Op_Alarm
 	//	*Op_HashCheck
+	//	*Op_AuthEnable
+	//	*Op_AuthDisable
+	//	*Op_UserAdd
+	//	*Op_UserDelete
+	//	*Op_UserSetPassword
+	//	*Op_UserGrantRole
+	//	*Op_UserRevokeRole
+	//	*Op_RoleAdd
+	//	*Op_RoleDelete
+	//	*Op_RoleGrant
+	//	*Op_RoleRevoke
+	//	*Op_Login
 	Op            isOp_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1104,6 +1174,114 @@ func (x *Op) GetHashCheck() *HashCheck {
 	return nil
 }
 
+func (x *Op) GetAuthEnable() *AuthEnable {
+	if x != nil {
+		if x, ok := x.Op.(*Op_AuthEnable); ok {
+			return x.AuthEnable
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetAuthDisable() *AuthDisable {
+	if x != nil {
+		if x, ok := x.Op.(*Op_AuthDisable); ok {
+			return x.AuthDisable
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetUserAdd() *UserAdd {
+	if x != nil {
+		if x, ok := x.Op.(*Op_UserAdd); ok {
+			return x.UserAdd
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetUserDelete() *UserDelete {
+	if x != nil {
+		if x, ok := x.Op.(*Op_UserDelete); ok {
+			return x.UserDelete
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetUserSetPassword() *UserSetPassword {
+	if x != nil {
+		if x, ok := x.Op.(*Op_UserSetPassword); ok {
+			return x.UserSetPassword
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetUserGrantRole() *UserGrantRole {
+	if x != nil {
+		if x, ok := x.Op.(*Op_UserGrantRole); ok {
+			return x.UserGrantRole
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetUserRevokeRole() *UserRevokeRole {
+	if x != nil {
+		if x, ok := x.Op.(*Op_UserRevokeRole); ok {
+			return x.UserRevokeRole
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetRoleAdd() *RoleAdd {
+	if x != nil {
+		if x, ok := x.Op.(*Op_RoleAdd); ok {
+			return x.RoleAdd
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetRoleDelete() *RoleDelete {
+	if x != nil {
+		if x, ok := x.Op.(*Op_RoleDelete); ok {
+			return x.RoleDelete
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetRoleGrant() *RoleGrant {
+	if x != nil {
+		if x, ok := x.Op.(*Op_RoleGrant); ok {
+			return x.RoleGrant
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetRoleRevoke() *RoleRevoke {
+	if x != nil {
+		if x, ok := x.Op.(*Op_RoleRevoke); ok {
+			return x.RoleRevoke
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetLogin() *Login {
+	if x != nil {
+		if x, ok := x.Op.(*Op_Login); ok {
+			return x.Login
+		}
+	}
+	return nil
+}
+
 type isOp_Op interface {
 	isOp_Op()
 }
@@ -1301,6 +1479,55 @@ type Op_HashCheck struct {
 	HashCheck *HashCheck `protobuf:"bytes,96,opt,name=hash_check,json=hashCheck,proto3,oneof"`
 }
 
+type Op_AuthEnable struct {
+	// Users and roles.
+	AuthEnable *AuthEnable `protobuf:"bytes,100,opt,name=auth_enable,json=authEnable,proto3,oneof"`
+}
+
+type Op_AuthDisable struct {
+	AuthDisable *AuthDisable `protobuf:"bytes,101,opt,name=auth_disable,json=authDisable,proto3,oneof"`
+}
+
+type Op_UserAdd struct {
+	UserAdd *UserAdd `protobuf:"bytes,102,opt,name=user_add,json=userAdd,proto3,oneof"`
+}
+
+type Op_UserDelete struct {
+	UserDelete *UserDelete `protobuf:"bytes,103,opt,name=user_delete,json=userDelete,proto3,oneof"`
+}
+
+type Op_UserSetPassword struct {
+	UserSetPassword *UserSetPassword `protobuf:"bytes,104,opt,name=user_set_password,json=userSetPassword,proto3,oneof"`
+}
+
+type Op_UserGrantRole struct {
+	UserGrantRole *UserGrantRole `protobuf:"bytes,105,opt,name=user_grant_role,json=userGrantRole,proto3,oneof"`
+}
+
+type Op_UserRevokeRole struct {
+	UserRevokeRole *UserRevokeRole `protobuf:"bytes,106,opt,name=user_revoke_role,json=userRevokeRole,proto3,oneof"`
+}
+
+type Op_RoleAdd struct {
+	RoleAdd *RoleAdd `protobuf:"bytes,107,opt,name=role_add,json=roleAdd,proto3,oneof"`
+}
+
+type Op_RoleDelete struct {
+	RoleDelete *RoleDelete `protobuf:"bytes,108,opt,name=role_delete,json=roleDelete,proto3,oneof"`
+}
+
+type Op_RoleGrant struct {
+	RoleGrant *RoleGrant `protobuf:"bytes,109,opt,name=role_grant,json=roleGrant,proto3,oneof"`
+}
+
+type Op_RoleRevoke struct {
+	RoleRevoke *RoleRevoke `protobuf:"bytes,110,opt,name=role_revoke,json=roleRevoke,proto3,oneof"`
+}
+
+type Op_Login struct {
+	Login *Login `protobuf:"bytes,111,opt,name=login,proto3,oneof"`
+}
+
 func (*Op_Get) isOp_Op() {}
 
 func (*Op_Range) isOp_Op() {}
@@ -1392,6 +1619,30 @@ func (*Op_MemberPublish) isOp_Op() {}
 func (*Op_Alarm) isOp_Op() {}
 
 func (*Op_HashCheck) isOp_Op() {}
+
+func (*Op_AuthEnable) isOp_Op() {}
+
+func (*Op_AuthDisable) isOp_Op() {}
+
+func (*Op_UserAdd) isOp_Op() {}
+
+func (*Op_UserDelete) isOp_Op() {}
+
+func (*Op_UserSetPassword) isOp_Op() {}
+
+func (*Op_UserGrantRole) isOp_Op() {}
+
+func (*Op_UserRevokeRole) isOp_Op() {}
+
+func (*Op_RoleAdd) isOp_Op() {}
+
+func (*Op_RoleDelete) isOp_Op() {}
+
+func (*Op_RoleGrant) isOp_Op() {}
+
+func (*Op_RoleRevoke) isOp_Op() {}
+
+func (*Op_Login) isOp_Op() {}
 
 // Get reads one key of any kind. Result: Record (nil when absent); WRONG_KIND if require_kind is set and differs.
 type Get struct {
@@ -4505,6 +4756,846 @@ func (x *HashCheck) GetId() uint64 {
 	return 0
 }
 
+// Caller is on whose behalf a command runs.
+type Caller struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	AuthRevision  uint64                 `protobuf:"varint,2,opt,name=auth_revision,json=authRevision,proto3" json:"auth_revision,omitempty"` // of users and roles as the caller was recognised; the largest number for "at any"
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Caller) Reset() {
+	*x = Caller{}
+	mi := &file_command_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Caller) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Caller) ProtoMessage() {}
+
+func (x *Caller) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Caller.ProtoReflect.Descriptor instead.
+func (*Caller) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *Caller) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Caller) GetAuthRevision() uint64 {
+	if x != nil {
+		return x.AuthRevision
+	}
+	return 0
+}
+
+// User is who somebody is, and what roles they have.
+type User struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Password      []byte                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`                        // bcrypt's form
+	NoPassword    bool                   `protobuf:"varint,3,opt,name=no_password,json=noPassword,proto3" json:"no_password,omitempty"` // recognised by other means only, such as a certificate
+	Roles         []string               `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`                              // sorted
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *User) Reset() {
+	*x = User{}
+	mi := &file_command_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *User) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*User) ProtoMessage() {}
+
+func (x *User) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use User.ProtoReflect.Descriptor instead.
+func (*User) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *User) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *User) GetPassword() []byte {
+	if x != nil {
+		return x.Password
+	}
+	return nil
+}
+
+func (x *User) GetNoPassword() bool {
+	if x != nil {
+		return x.NoPassword
+	}
+	return false
+}
+
+func (x *User) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+// Role is a set of permissions.
+type Role struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Permissions   []*Permission          `protobuf:"bytes,2,rep,name=permissions,proto3" json:"permissions,omitempty"` // by key and end, each pair once
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Role) Reset() {
+	*x = Role{}
+	mi := &file_command_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Role) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Role) ProtoMessage() {}
+
+func (x *Role) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Role.ProtoReflect.Descriptor instead.
+func (*Role) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *Role) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Role) GetPermissions() []*Permission {
+	if x != nil {
+		return x.Permissions
+	}
+	return nil
+}
+
+// Permission allows to read or to write a range of keys, in every space.
+type Permission struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Type          Permission_Type        `protobuf:"varint,1,opt,name=type,proto3,enum=triglot.core.Permission_Type" json:"type,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	End           []byte                 `protobuf:"bytes,3,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Permission) Reset() {
+	*x = Permission{}
+	mi := &file_command_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Permission) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Permission) ProtoMessage() {}
+
+func (x *Permission) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Permission.ProtoReflect.Descriptor instead.
+func (*Permission) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *Permission) GetType() Permission_Type {
+	if x != nil {
+		return x.Type
+	}
+	return Permission_READ
+}
+
+func (x *Permission) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Permission) GetEnd() []byte {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+// AuthEnable turns authentication on, once there is a user "root" with the role "root". ROOT_USER_MISSING,
+// ROOT_ROLE_MISSING. Result: OK (false: it was on).
+type AuthEnable struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthEnable) Reset() {
+	*x = AuthEnable{}
+	mi := &file_command_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthEnable) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthEnable) ProtoMessage() {}
+
+func (x *AuthEnable) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthEnable.ProtoReflect.Descriptor instead.
+func (*AuthEnable) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{53}
+}
+
+// AuthDisable turns it off, and ends all logins. Result: OK (false: it was off).
+type AuthDisable struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthDisable) Reset() {
+	*x = AuthDisable{}
+	mi := &file_command_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthDisable) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthDisable) ProtoMessage() {}
+
+func (x *AuthDisable) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthDisable.ProtoReflect.Descriptor instead.
+func (*AuthDisable) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{54}
+}
+
+// UserAdd adds a user, who has no roles. USER_EMPTY, USER_EXISTS. Result: OK.
+type UserAdd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Password      []byte                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"` // bcrypt's form, made by the proposer: nothing else gets into the log
+	NoPassword    bool                   `protobuf:"varint,3,opt,name=no_password,json=noPassword,proto3" json:"no_password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserAdd) Reset() {
+	*x = UserAdd{}
+	mi := &file_command_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserAdd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserAdd) ProtoMessage() {}
+
+func (x *UserAdd) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserAdd.ProtoReflect.Descriptor instead.
+func (*UserAdd) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *UserAdd) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UserAdd) GetPassword() []byte {
+	if x != nil {
+		return x.Password
+	}
+	return nil
+}
+
+func (x *UserAdd) GetNoPassword() bool {
+	if x != nil {
+		return x.NoPassword
+	}
+	return false
+}
+
+// UserDelete removes a user, and ends their logins. USER_NOT_FOUND; AUTH_MANAGEMENT for "root" while authentication is on.
+// Result: OK.
+type UserDelete struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserDelete) Reset() {
+	*x = UserDelete{}
+	mi := &file_command_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserDelete) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserDelete) ProtoMessage() {}
+
+func (x *UserDelete) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserDelete.ProtoReflect.Descriptor instead.
+func (*UserDelete) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *UserDelete) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// UserSetPassword replaces a password, and ends the user's logins. A user without password stays so. USER_NOT_FOUND.
+// Result: OK.
+type UserSetPassword struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Password      []byte                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"` // as in UserAdd
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserSetPassword) Reset() {
+	*x = UserSetPassword{}
+	mi := &file_command_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserSetPassword) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserSetPassword) ProtoMessage() {}
+
+func (x *UserSetPassword) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserSetPassword.ProtoReflect.Descriptor instead.
+func (*UserSetPassword) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *UserSetPassword) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UserSetPassword) GetPassword() []byte {
+	if x != nil {
+		return x.Password
+	}
+	return nil
+}
+
+// UserGrantRole gives a role to a user; "root" need not have been added. USER_NOT_FOUND, ROLE_NOT_FOUND.
+// Result: OK (false: they had it).
+type UserGrantRole struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserGrantRole) Reset() {
+	*x = UserGrantRole{}
+	mi := &file_command_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserGrantRole) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserGrantRole) ProtoMessage() {}
+
+func (x *UserGrantRole) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserGrantRole.ProtoReflect.Descriptor instead.
+func (*UserGrantRole) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *UserGrantRole) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *UserGrantRole) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+// UserRevokeRole takes a role from a user. USER_NOT_FOUND, ROLE_NOT_GRANTED; AUTH_MANAGEMENT for root's role "root" while
+// authentication is on. Result: OK.
+type UserRevokeRole struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserRevokeRole) Reset() {
+	*x = UserRevokeRole{}
+	mi := &file_command_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserRevokeRole) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserRevokeRole) ProtoMessage() {}
+
+func (x *UserRevokeRole) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserRevokeRole.ProtoReflect.Descriptor instead.
+func (*UserRevokeRole) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *UserRevokeRole) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *UserRevokeRole) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+// RoleAdd adds a role, which allows nothing. ROLE_EMPTY, ROLE_EXISTS. Result: OK.
+type RoleAdd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoleAdd) Reset() {
+	*x = RoleAdd{}
+	mi := &file_command_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoleAdd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoleAdd) ProtoMessage() {}
+
+func (x *RoleAdd) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoleAdd.ProtoReflect.Descriptor instead.
+func (*RoleAdd) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *RoleAdd) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// RoleDelete removes a role, also from its users. ROLE_NOT_FOUND; AUTH_MANAGEMENT for "root" while authentication is on.
+// Result: OK.
+type RoleDelete struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoleDelete) Reset() {
+	*x = RoleDelete{}
+	mi := &file_command_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoleDelete) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoleDelete) ProtoMessage() {}
+
+func (x *RoleDelete) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoleDelete.ProtoReflect.Descriptor instead.
+func (*RoleDelete) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *RoleDelete) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// RoleGrant adds a permission to a role, or changes the type of one for the same range. PERMISSION_NOT_GIVEN,
+// AUTH_MANAGEMENT when the range is none, ROLE_NOT_FOUND. Result: OK.
+type RoleGrant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Permission    *Permission            `protobuf:"bytes,2,opt,name=permission,proto3" json:"permission,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoleGrant) Reset() {
+	*x = RoleGrant{}
+	mi := &file_command_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoleGrant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoleGrant) ProtoMessage() {}
+
+func (x *RoleGrant) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoleGrant.ProtoReflect.Descriptor instead.
+func (*RoleGrant) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *RoleGrant) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RoleGrant) GetPermission() *Permission {
+	if x != nil {
+		return x.Permission
+	}
+	return nil
+}
+
+// RoleRevoke takes the permission for a range from a role. ROLE_NOT_FOUND, PERMISSION_NOT_GRANTED. Result: OK.
+type RoleRevoke struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	End           []byte                 `protobuf:"bytes,3,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoleRevoke) Reset() {
+	*x = RoleRevoke{}
+	mi := &file_command_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoleRevoke) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoleRevoke) ProtoMessage() {}
+
+func (x *RoleRevoke) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoleRevoke.ProtoReflect.Descriptor instead.
+func (*RoleRevoke) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *RoleRevoke) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RoleRevoke) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *RoleRevoke) GetEnd() []byte {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+// Login makes a token known to every member. It leaves no state but in memory. AUTH_DISABLED, AUTH_FAILED when there is
+// no such user, or one without password. Result: Key (the token: the prefix, a dot, the entry's index).
+type Login struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	Prefix        string                 `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"` // drawn by the proposer, who has checked the password
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Login) Reset() {
+	*x = Login{}
+	mi := &file_command_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Login) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Login) ProtoMessage() {}
+
+func (x *Login) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Login.ProtoReflect.Descriptor instead.
+func (*Login) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *Login) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Login) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
 type Reap_Due struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Space          uint32                 `protobuf:"varint,1,opt,name=space,proto3" json:"space,omitempty"` // 255: a childless container or TTL node of the shared space
@@ -4516,7 +5607,7 @@ type Reap_Due struct {
 
 func (x *Reap_Due) Reset() {
 	*x = Reap_Due{}
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4528,7 +5619,7 @@ func (x *Reap_Due) String() string {
 func (*Reap_Due) ProtoMessage() {}
 
 func (x *Reap_Due) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4569,14 +5660,15 @@ var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
 	"\n" +
-	"\rcommand.proto\x12\ftriglot.core\"\xde\x01\n" +
+	"\rcommand.proto\x12\ftriglot.core\"\x8c\x02\n" +
 	"\x03Txn\x12+\n" +
 	"\x06guards\x18\x01 \x03(\v2\x13.triglot.core.GuardR\x06guards\x12$\n" +
 	"\x04then\x18\x02 \x03(\v2\x10.triglot.core.OpR\x04then\x12.\n" +
 	"\totherwise\x18\x03 \x03(\v2\x10.triglot.core.OpR\totherwise\x12$\n" +
 	"\x0eabort_on_error\x18\x04 \x01(\bR\fabortOnError\x12\x18\n" +
 	"\asession\x18\x05 \x01(\x03R\asession\x12\x14\n" +
-	"\x05owner\x18\x06 \x01(\x04R\x05owner\"\xa9\x03\n" +
+	"\x05owner\x18\x06 \x01(\x04R\x05owner\x12,\n" +
+	"\x06caller\x18\a \x01(\v2\x14.triglot.core.CallerR\x06caller\"\xa9\x03\n" +
 	"\x05Guard\x12\x14\n" +
 	"\x05space\x18\x01 \x01(\rR\x05space\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x10\n" +
@@ -4601,7 +5693,7 @@ const file_command_proto_rawDesc = "" +
 	"\x05EQUAL\x10\x00\x12\v\n" +
 	"\aGREATER\x10\x01\x12\b\n" +
 	"\x04LESS\x10\x02\x12\r\n" +
-	"\tNOT_EQUAL\x10\x03\"\xd8\x13\n" +
+	"\tNOT_EQUAL\x10\x03\"\xb9\x19\n" +
 	"\x02Op\x12%\n" +
 	"\x03get\x18\x01 \x01(\v2\x11.triglot.core.GetH\x00R\x03get\x12+\n" +
 	"\x05range\x18\x02 \x01(\v2\x13.triglot.core.RangeH\x00R\x05range\x12(\n" +
@@ -4660,7 +5752,24 @@ const file_command_proto_rawDesc = "" +
 	"\x0emember_publish\x18^ \x01(\v2\x1b.triglot.core.MemberPublishH\x00R\rmemberPublish\x12+\n" +
 	"\x05alarm\x18_ \x01(\v2\x13.triglot.core.AlarmH\x00R\x05alarm\x128\n" +
 	"\n" +
-	"hash_check\x18` \x01(\v2\x17.triglot.core.HashCheckH\x00R\thashCheckB\x04\n" +
+	"hash_check\x18` \x01(\v2\x17.triglot.core.HashCheckH\x00R\thashCheck\x12;\n" +
+	"\vauth_enable\x18d \x01(\v2\x18.triglot.core.AuthEnableH\x00R\n" +
+	"authEnable\x12>\n" +
+	"\fauth_disable\x18e \x01(\v2\x19.triglot.core.AuthDisableH\x00R\vauthDisable\x122\n" +
+	"\buser_add\x18f \x01(\v2\x15.triglot.core.UserAddH\x00R\auserAdd\x12;\n" +
+	"\vuser_delete\x18g \x01(\v2\x18.triglot.core.UserDeleteH\x00R\n" +
+	"userDelete\x12K\n" +
+	"\x11user_set_password\x18h \x01(\v2\x1d.triglot.core.UserSetPasswordH\x00R\x0fuserSetPassword\x12E\n" +
+	"\x0fuser_grant_role\x18i \x01(\v2\x1b.triglot.core.UserGrantRoleH\x00R\ruserGrantRole\x12H\n" +
+	"\x10user_revoke_role\x18j \x01(\v2\x1c.triglot.core.UserRevokeRoleH\x00R\x0euserRevokeRole\x122\n" +
+	"\brole_add\x18k \x01(\v2\x15.triglot.core.RoleAddH\x00R\aroleAdd\x12;\n" +
+	"\vrole_delete\x18l \x01(\v2\x18.triglot.core.RoleDeleteH\x00R\n" +
+	"roleDelete\x128\n" +
+	"\n" +
+	"role_grant\x18m \x01(\v2\x17.triglot.core.RoleGrantH\x00R\troleGrant\x12;\n" +
+	"\vrole_revoke\x18n \x01(\v2\x18.triglot.core.RoleRevokeH\x00R\n" +
+	"roleRevoke\x12+\n" +
+	"\x05login\x18o \x01(\v2\x13.triglot.core.LoginH\x00R\x05loginB\x04\n" +
 	"\x02op\"P\n" +
 	"\x03Get\x12\x14\n" +
 	"\x05space\x18\x01 \x01(\rR\x05space\x12\x10\n" +
@@ -4943,7 +6052,66 @@ const file_command_proto_rawDesc = "" +
 	"\bNO_SPACE\x10\x01\x12\v\n" +
 	"\aCORRUPT\x10\x02\"\x1b\n" +
 	"\tHashCheck\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x04R\x02idB(Z&github.com/triglot/triglot/core/corepbb\x06proto3"
+	"\x02id\x18\x01 \x01(\x04R\x02id\"A\n" +
+	"\x06Caller\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12#\n" +
+	"\rauth_revision\x18\x02 \x01(\x04R\fauthRevision\"m\n" +
+	"\x04User\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bpassword\x18\x02 \x01(\fR\bpassword\x12\x1f\n" +
+	"\vno_password\x18\x03 \x01(\bR\n" +
+	"noPassword\x12\x14\n" +
+	"\x05roles\x18\x04 \x03(\tR\x05roles\"V\n" +
+	"\x04Role\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
+	"\vpermissions\x18\x02 \x03(\v2\x18.triglot.core.PermissionR\vpermissions\"\x8f\x01\n" +
+	"\n" +
+	"Permission\x121\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x1d.triglot.core.Permission.TypeR\x04type\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x10\n" +
+	"\x03end\x18\x03 \x01(\fR\x03end\"*\n" +
+	"\x04Type\x12\b\n" +
+	"\x04READ\x10\x00\x12\t\n" +
+	"\x05WRITE\x10\x01\x12\r\n" +
+	"\tREADWRITE\x10\x02\"\f\n" +
+	"\n" +
+	"AuthEnable\"\r\n" +
+	"\vAuthDisable\"Z\n" +
+	"\aUserAdd\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bpassword\x18\x02 \x01(\fR\bpassword\x12\x1f\n" +
+	"\vno_password\x18\x03 \x01(\bR\n" +
+	"noPassword\" \n" +
+	"\n" +
+	"UserDelete\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"A\n" +
+	"\x0fUserSetPassword\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bpassword\x18\x02 \x01(\fR\bpassword\"7\n" +
+	"\rUserGrantRole\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\"8\n" +
+	"\x0eUserRevokeRole\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\"\x1d\n" +
+	"\aRoleAdd\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\" \n" +
+	"\n" +
+	"RoleDelete\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"Y\n" +
+	"\tRoleGrant\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
+	"\n" +
+	"permission\x18\x02 \x01(\v2\x18.triglot.core.PermissionR\n" +
+	"permission\"D\n" +
+	"\n" +
+	"RoleRevoke\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x10\n" +
+	"\x03end\x18\x03 \x01(\fR\x03end\"3\n" +
+	"\x05Login\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x16\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefixB(Z&github.com/triglot/triglot/core/corepbb\x06proto3"
 
 var (
 	file_command_proto_rawDescOnce sync.Once
@@ -4957,134 +6125,167 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
 var file_command_proto_goTypes = []any{
-	(Guard_Target)(0),     // 0: triglot.core.Guard.Target
-	(Guard_Comparison)(0), // 1: triglot.core.Guard.Comparison
-	(Range_SortTarget)(0), // 2: triglot.core.Range.SortTarget
-	(Range_SortOrder)(0),  // 3: triglot.core.Range.SortOrder
-	(Put_Condition)(0),    // 4: triglot.core.Put.Condition
-	(Expire_Condition)(0), // 5: triglot.core.Expire.Condition
-	(Alarm_Kind)(0),       // 6: triglot.core.Alarm.Kind
-	(*Txn)(nil),           // 7: triglot.core.Txn
-	(*Guard)(nil),         // 8: triglot.core.Guard
-	(*Op)(nil),            // 9: triglot.core.Op
-	(*Get)(nil),           // 10: triglot.core.Get
-	(*Range)(nil),         // 11: triglot.core.Range
-	(*Scan)(nil),          // 12: triglot.core.Scan
-	(*Count)(nil),         // 13: triglot.core.Count
-	(*RandomKey)(nil),     // 14: triglot.core.RandomKey
-	(*HashGet)(nil),       // 15: triglot.core.HashGet
-	(*HashRange)(nil),     // 16: triglot.core.HashRange
-	(*ListRange)(nil),     // 17: triglot.core.ListRange
-	(*Put)(nil),           // 18: triglot.core.Put
-	(*Delete)(nil),        // 19: triglot.core.Delete
-	(*Expire)(nil),        // 20: triglot.core.Expire
-	(*Transfer)(nil),      // 21: triglot.core.Transfer
-	(*Flush)(nil),         // 22: triglot.core.Flush
-	(*Append)(nil),        // 23: triglot.core.Append
-	(*SetRange)(nil),      // 24: triglot.core.SetRange
-	(*Add)(nil),           // 25: triglot.core.Add
-	(*AddFloat)(nil),      // 26: triglot.core.AddFloat
-	(*HashSet)(nil),       // 27: triglot.core.HashSet
-	(*HashDelete)(nil),    // 28: triglot.core.HashDelete
-	(*HashAdd)(nil),       // 29: triglot.core.HashAdd
-	(*HashAddFloat)(nil),  // 30: triglot.core.HashAddFloat
-	(*ListPush)(nil),      // 31: triglot.core.ListPush
-	(*ListPop)(nil),       // 32: triglot.core.ListPop
-	(*ListMove)(nil),      // 33: triglot.core.ListMove
-	(*ListSet)(nil),       // 34: triglot.core.ListSet
-	(*ListInsert)(nil),    // 35: triglot.core.ListInsert
-	(*ListRemove)(nil),    // 36: triglot.core.ListRemove
-	(*ListTrim)(nil),      // 37: triglot.core.ListTrim
-	(*NodeCreate)(nil),    // 38: triglot.core.NodeCreate
-	(*NodeDelete)(nil),    // 39: triglot.core.NodeDelete
-	(*NodeSetData)(nil),   // 40: triglot.core.NodeSetData
-	(*NodeCheck)(nil),     // 41: triglot.core.NodeCheck
-	(*LeaseGrant)(nil),    // 42: triglot.core.LeaseGrant
-	(*SessionResume)(nil), // 43: triglot.core.SessionResume
-	(*LeaseRevoke)(nil),   // 44: triglot.core.LeaseRevoke
-	(*Publish)(nil),       // 45: triglot.core.Publish
-	(*Compact)(nil),       // 46: triglot.core.Compact
-	(*Reap)(nil),          // 47: triglot.core.Reap
-	(*Member)(nil),        // 48: triglot.core.Member
-	(*MemberAdd)(nil),     // 49: triglot.core.MemberAdd
-	(*MemberPromote)(nil), // 50: triglot.core.MemberPromote
-	(*MemberRemove)(nil),  // 51: triglot.core.MemberRemove
-	(*MemberUpdate)(nil),  // 52: triglot.core.MemberUpdate
-	(*MemberPublish)(nil), // 53: triglot.core.MemberPublish
-	(*Alarm)(nil),         // 54: triglot.core.Alarm
-	(*HashCheck)(nil),     // 55: triglot.core.HashCheck
-	(*Reap_Due)(nil),      // 56: triglot.core.Reap.Due
-	nil,                   // 57: triglot.core.Member.ListenersEntry
+	(Guard_Target)(0),       // 0: triglot.core.Guard.Target
+	(Guard_Comparison)(0),   // 1: triglot.core.Guard.Comparison
+	(Range_SortTarget)(0),   // 2: triglot.core.Range.SortTarget
+	(Range_SortOrder)(0),    // 3: triglot.core.Range.SortOrder
+	(Put_Condition)(0),      // 4: triglot.core.Put.Condition
+	(Expire_Condition)(0),   // 5: triglot.core.Expire.Condition
+	(Alarm_Kind)(0),         // 6: triglot.core.Alarm.Kind
+	(Permission_Type)(0),    // 7: triglot.core.Permission.Type
+	(*Txn)(nil),             // 8: triglot.core.Txn
+	(*Guard)(nil),           // 9: triglot.core.Guard
+	(*Op)(nil),              // 10: triglot.core.Op
+	(*Get)(nil),             // 11: triglot.core.Get
+	(*Range)(nil),           // 12: triglot.core.Range
+	(*Scan)(nil),            // 13: triglot.core.Scan
+	(*Count)(nil),           // 14: triglot.core.Count
+	(*RandomKey)(nil),       // 15: triglot.core.RandomKey
+	(*HashGet)(nil),         // 16: triglot.core.HashGet
+	(*HashRange)(nil),       // 17: triglot.core.HashRange
+	(*ListRange)(nil),       // 18: triglot.core.ListRange
+	(*Put)(nil),             // 19: triglot.core.Put
+	(*Delete)(nil),          // 20: triglot.core.Delete
+	(*Expire)(nil),          // 21: triglot.core.Expire
+	(*Transfer)(nil),        // 22: triglot.core.Transfer
+	(*Flush)(nil),           // 23: triglot.core.Flush
+	(*Append)(nil),          // 24: triglot.core.Append
+	(*SetRange)(nil),        // 25: triglot.core.SetRange
+	(*Add)(nil),             // 26: triglot.core.Add
+	(*AddFloat)(nil),        // 27: triglot.core.AddFloat
+	(*HashSet)(nil),         // 28: triglot.core.HashSet
+	(*HashDelete)(nil),      // 29: triglot.core.HashDelete
+	(*HashAdd)(nil),         // 30: triglot.core.HashAdd
+	(*HashAddFloat)(nil),    // 31: triglot.core.HashAddFloat
+	(*ListPush)(nil),        // 32: triglot.core.ListPush
+	(*ListPop)(nil),         // 33: triglot.core.ListPop
+	(*ListMove)(nil),        // 34: triglot.core.ListMove
+	(*ListSet)(nil),         // 35: triglot.core.ListSet
+	(*ListInsert)(nil),      // 36: triglot.core.ListInsert
+	(*ListRemove)(nil),      // 37: triglot.core.ListRemove
+	(*ListTrim)(nil),        // 38: triglot.core.ListTrim
+	(*NodeCreate)(nil),      // 39: triglot.core.NodeCreate
+	(*NodeDelete)(nil),      // 40: triglot.core.NodeDelete
+	(*NodeSetData)(nil),     // 41: triglot.core.NodeSetData
+	(*NodeCheck)(nil),       // 42: triglot.core.NodeCheck
+	(*LeaseGrant)(nil),      // 43: triglot.core.LeaseGrant
+	(*SessionResume)(nil),   // 44: triglot.core.SessionResume
+	(*LeaseRevoke)(nil),     // 45: triglot.core.LeaseRevoke
+	(*Publish)(nil),         // 46: triglot.core.Publish
+	(*Compact)(nil),         // 47: triglot.core.Compact
+	(*Reap)(nil),            // 48: triglot.core.Reap
+	(*Member)(nil),          // 49: triglot.core.Member
+	(*MemberAdd)(nil),       // 50: triglot.core.MemberAdd
+	(*MemberPromote)(nil),   // 51: triglot.core.MemberPromote
+	(*MemberRemove)(nil),    // 52: triglot.core.MemberRemove
+	(*MemberUpdate)(nil),    // 53: triglot.core.MemberUpdate
+	(*MemberPublish)(nil),   // 54: triglot.core.MemberPublish
+	(*Alarm)(nil),           // 55: triglot.core.Alarm
+	(*HashCheck)(nil),       // 56: triglot.core.HashCheck
+	(*Caller)(nil),          // 57: triglot.core.Caller
+	(*User)(nil),            // 58: triglot.core.User
+	(*Role)(nil),            // 59: triglot.core.Role
+	(*Permission)(nil),      // 60: triglot.core.Permission
+	(*AuthEnable)(nil),      // 61: triglot.core.AuthEnable
+	(*AuthDisable)(nil),     // 62: triglot.core.AuthDisable
+	(*UserAdd)(nil),         // 63: triglot.core.UserAdd
+	(*UserDelete)(nil),      // 64: triglot.core.UserDelete
+	(*UserSetPassword)(nil), // 65: triglot.core.UserSetPassword
+	(*UserGrantRole)(nil),   // 66: triglot.core.UserGrantRole
+	(*UserRevokeRole)(nil),  // 67: triglot.core.UserRevokeRole
+	(*RoleAdd)(nil),         // 68: triglot.core.RoleAdd
+	(*RoleDelete)(nil),      // 69: triglot.core.RoleDelete
+	(*RoleGrant)(nil),       // 70: triglot.core.RoleGrant
+	(*RoleRevoke)(nil),      // 71: triglot.core.RoleRevoke
+	(*Login)(nil),           // 72: triglot.core.Login
+	(*Reap_Due)(nil),        // 73: triglot.core.Reap.Due
+	nil,                     // 74: triglot.core.Member.ListenersEntry
 }
 var file_command_proto_depIdxs = []int32{
-	8,  // 0: triglot.core.Txn.guards:type_name -> triglot.core.Guard
-	9,  // 1: triglot.core.Txn.then:type_name -> triglot.core.Op
-	9,  // 2: triglot.core.Txn.otherwise:type_name -> triglot.core.Op
-	0,  // 3: triglot.core.Guard.target:type_name -> triglot.core.Guard.Target
-	1,  // 4: triglot.core.Guard.comparison:type_name -> triglot.core.Guard.Comparison
-	10, // 5: triglot.core.Op.get:type_name -> triglot.core.Get
-	11, // 6: triglot.core.Op.range:type_name -> triglot.core.Range
-	12, // 7: triglot.core.Op.scan:type_name -> triglot.core.Scan
-	14, // 8: triglot.core.Op.random_key:type_name -> triglot.core.RandomKey
-	15, // 9: triglot.core.Op.hash_get:type_name -> triglot.core.HashGet
-	16, // 10: triglot.core.Op.hash_range:type_name -> triglot.core.HashRange
-	17, // 11: triglot.core.Op.list_range:type_name -> triglot.core.ListRange
-	13, // 12: triglot.core.Op.count:type_name -> triglot.core.Count
-	18, // 13: triglot.core.Op.put:type_name -> triglot.core.Put
-	19, // 14: triglot.core.Op.delete:type_name -> triglot.core.Delete
-	20, // 15: triglot.core.Op.expire:type_name -> triglot.core.Expire
-	21, // 16: triglot.core.Op.transfer:type_name -> triglot.core.Transfer
-	22, // 17: triglot.core.Op.flush:type_name -> triglot.core.Flush
-	23, // 18: triglot.core.Op.append:type_name -> triglot.core.Append
-	24, // 19: triglot.core.Op.set_range:type_name -> triglot.core.SetRange
-	25, // 20: triglot.core.Op.add:type_name -> triglot.core.Add
-	26, // 21: triglot.core.Op.add_float:type_name -> triglot.core.AddFloat
-	27, // 22: triglot.core.Op.hash_set:type_name -> triglot.core.HashSet
-	28, // 23: triglot.core.Op.hash_delete:type_name -> triglot.core.HashDelete
-	29, // 24: triglot.core.Op.hash_add:type_name -> triglot.core.HashAdd
-	30, // 25: triglot.core.Op.hash_add_float:type_name -> triglot.core.HashAddFloat
-	31, // 26: triglot.core.Op.list_push:type_name -> triglot.core.ListPush
-	32, // 27: triglot.core.Op.list_pop:type_name -> triglot.core.ListPop
-	33, // 28: triglot.core.Op.list_move:type_name -> triglot.core.ListMove
-	34, // 29: triglot.core.Op.list_set:type_name -> triglot.core.ListSet
-	35, // 30: triglot.core.Op.list_insert:type_name -> triglot.core.ListInsert
-	36, // 31: triglot.core.Op.list_remove:type_name -> triglot.core.ListRemove
-	37, // 32: triglot.core.Op.list_trim:type_name -> triglot.core.ListTrim
-	38, // 33: triglot.core.Op.node_create:type_name -> triglot.core.NodeCreate
-	39, // 34: triglot.core.Op.node_delete:type_name -> triglot.core.NodeDelete
-	40, // 35: triglot.core.Op.node_set_data:type_name -> triglot.core.NodeSetData
-	41, // 36: triglot.core.Op.node_check:type_name -> triglot.core.NodeCheck
-	42, // 37: triglot.core.Op.lease_grant:type_name -> triglot.core.LeaseGrant
-	44, // 38: triglot.core.Op.lease_revoke:type_name -> triglot.core.LeaseRevoke
-	43, // 39: triglot.core.Op.session_resume:type_name -> triglot.core.SessionResume
-	7,  // 40: triglot.core.Op.txn:type_name -> triglot.core.Txn
-	45, // 41: triglot.core.Op.publish:type_name -> triglot.core.Publish
-	46, // 42: triglot.core.Op.compact:type_name -> triglot.core.Compact
-	47, // 43: triglot.core.Op.reap:type_name -> triglot.core.Reap
-	49, // 44: triglot.core.Op.member_add:type_name -> triglot.core.MemberAdd
-	50, // 45: triglot.core.Op.member_promote:type_name -> triglot.core.MemberPromote
-	51, // 46: triglot.core.Op.member_remove:type_name -> triglot.core.MemberRemove
-	52, // 47: triglot.core.Op.member_update:type_name -> triglot.core.MemberUpdate
-	53, // 48: triglot.core.Op.member_publish:type_name -> triglot.core.MemberPublish
-	54, // 49: triglot.core.Op.alarm:type_name -> triglot.core.Alarm
-	55, // 50: triglot.core.Op.hash_check:type_name -> triglot.core.HashCheck
-	2,  // 51: triglot.core.Range.sort_target:type_name -> triglot.core.Range.SortTarget
-	3,  // 52: triglot.core.Range.sort_order:type_name -> triglot.core.Range.SortOrder
-	4,  // 53: triglot.core.Put.condition:type_name -> triglot.core.Put.Condition
-	5,  // 54: triglot.core.Expire.conditions:type_name -> triglot.core.Expire.Condition
-	56, // 55: triglot.core.Reap.due:type_name -> triglot.core.Reap.Due
-	57, // 56: triglot.core.Member.listeners:type_name -> triglot.core.Member.ListenersEntry
-	48, // 57: triglot.core.MemberAdd.member:type_name -> triglot.core.Member
-	48, // 58: triglot.core.MemberPublish.member:type_name -> triglot.core.Member
-	6,  // 59: triglot.core.Alarm.kind:type_name -> triglot.core.Alarm.Kind
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	9,  // 0: triglot.core.Txn.guards:type_name -> triglot.core.Guard
+	10, // 1: triglot.core.Txn.then:type_name -> triglot.core.Op
+	10, // 2: triglot.core.Txn.otherwise:type_name -> triglot.core.Op
+	57, // 3: triglot.core.Txn.caller:type_name -> triglot.core.Caller
+	0,  // 4: triglot.core.Guard.target:type_name -> triglot.core.Guard.Target
+	1,  // 5: triglot.core.Guard.comparison:type_name -> triglot.core.Guard.Comparison
+	11, // 6: triglot.core.Op.get:type_name -> triglot.core.Get
+	12, // 7: triglot.core.Op.range:type_name -> triglot.core.Range
+	13, // 8: triglot.core.Op.scan:type_name -> triglot.core.Scan
+	15, // 9: triglot.core.Op.random_key:type_name -> triglot.core.RandomKey
+	16, // 10: triglot.core.Op.hash_get:type_name -> triglot.core.HashGet
+	17, // 11: triglot.core.Op.hash_range:type_name -> triglot.core.HashRange
+	18, // 12: triglot.core.Op.list_range:type_name -> triglot.core.ListRange
+	14, // 13: triglot.core.Op.count:type_name -> triglot.core.Count
+	19, // 14: triglot.core.Op.put:type_name -> triglot.core.Put
+	20, // 15: triglot.core.Op.delete:type_name -> triglot.core.Delete
+	21, // 16: triglot.core.Op.expire:type_name -> triglot.core.Expire
+	22, // 17: triglot.core.Op.transfer:type_name -> triglot.core.Transfer
+	23, // 18: triglot.core.Op.flush:type_name -> triglot.core.Flush
+	24, // 19: triglot.core.Op.append:type_name -> triglot.core.Append
+	25, // 20: triglot.core.Op.set_range:type_name -> triglot.core.SetRange
+	26, // 21: triglot.core.Op.add:type_name -> triglot.core.Add
+	27, // 22: triglot.core.Op.add_float:type_name -> triglot.core.AddFloat
+	28, // 23: triglot.core.Op.hash_set:type_name -> triglot.core.HashSet
+	29, // 24: triglot.core.Op.hash_delete:type_name -> triglot.core.HashDelete
+	30, // 25: triglot.core.Op.hash_add:type_name -> triglot.core.HashAdd
+	31, // 26: triglot.core.Op.hash_add_float:type_name -> triglot.core.HashAddFloat
+	32, // 27: triglot.core.Op.list_push:type_name -> triglot.core.ListPush
+	33, // 28: triglot.core.Op.list_pop:type_name -> triglot.core.ListPop
+	34, // 29: triglot.core.Op.list_move:type_name -> triglot.core.ListMove
+	35, // 30: triglot.core.Op.list_set:type_name -> triglot.core.ListSet
+	36, // 31: triglot.core.Op.list_insert:type_name -> triglot.core.ListInsert
+	37, // 32: triglot.core.Op.list_remove:type_name -> triglot.core.ListRemove
+	38, // 33: triglot.core.Op.list_trim:type_name -> triglot.core.ListTrim
+	39, // 34: triglot.core.Op.node_create:type_name -> triglot.core.NodeCreate
+	40, // 35: triglot.core.Op.node_delete:type_name -> triglot.core.NodeDelete
+	41, // 36: triglot.core.Op.node_set_data:type_name -> triglot.core.NodeSetData
+	42, // 37: triglot.core.Op.node_check:type_name -> triglot.core.NodeCheck
+	43, // 38: triglot.core.Op.lease_grant:type_name -> triglot.core.LeaseGrant
+	45, // 39: triglot.core.Op.lease_revoke:type_name -> triglot.core.LeaseRevoke
+	44, // 40: triglot.core.Op.session_resume:type_name -> triglot.core.SessionResume
+	8,  // 41: triglot.core.Op.txn:type_name -> triglot.core.Txn
+	46, // 42: triglot.core.Op.publish:type_name -> triglot.core.Publish
+	47, // 43: triglot.core.Op.compact:type_name -> triglot.core.Compact
+	48, // 44: triglot.core.Op.reap:type_name -> triglot.core.Reap
+	50, // 45: triglot.core.Op.member_add:type_name -> triglot.core.MemberAdd
+	51, // 46: triglot.core.Op.member_promote:type_name -> triglot.core.MemberPromote
+	52, // 47: triglot.core.Op.member_remove:type_name -> triglot.core.MemberRemove
+	53, // 48: triglot.core.Op.member_update:type_name -> triglot.core.MemberUpdate
+	54, // 49: triglot.core.Op.member_publish:type_name -> triglot.core.MemberPublish
+	55, // 50: triglot.core.Op.alarm:type_name -> triglot.core.Alarm
+	56, // 51: triglot.core.Op.hash_check:type_name -> triglot.core.HashCheck
+	61, // 52: triglot.core.Op.auth_enable:type_name -> triglot.core.AuthEnable
+	62, // 53: triglot.core.Op.auth_disable:type_name -> triglot.core.AuthDisable
+	63, // 54: triglot.core.Op.user_add:type_name -> triglot.core.UserAdd
+	64, // 55: triglot.core.Op.user_delete:type_name -> triglot.core.UserDelete
+	65, // 56: triglot.core.Op.user_set_password:type_name -> triglot.core.UserSetPassword
+	66, // 57: triglot.core.Op.user_grant_role:type_name -> triglot.core.UserGrantRole
+	67, // 58: triglot.core.Op.user_revoke_role:type_name -> triglot.core.UserRevokeRole
+	68, // 59: triglot.core.Op.role_add:type_name -> triglot.core.RoleAdd
+	69, // 60: triglot.core.Op.role_delete:type_name -> triglot.core.RoleDelete
+	70, // 61: triglot.core.Op.role_grant:type_name -> triglot.core.RoleGrant
+	71, // 62: triglot.core.Op.role_revoke:type_name -> triglot.core.RoleRevoke
+	72, // 63: triglot.core.Op.login:type_name -> triglot.core.Login
+	2,  // 64: triglot.core.Range.sort_target:type_name -> triglot.core.Range.SortTarget
+	3,  // 65: triglot.core.Range.sort_order:type_name -> triglot.core.Range.SortOrder
+	4,  // 66: triglot.core.Put.condition:type_name -> triglot.core.Put.Condition
+	5,  // 67: triglot.core.Expire.conditions:type_name -> triglot.core.Expire.Condition
+	73, // 68: triglot.core.Reap.due:type_name -> triglot.core.Reap.Due
+	74, // 69: triglot.core.Member.listeners:type_name -> triglot.core.Member.ListenersEntry
+	49, // 70: triglot.core.MemberAdd.member:type_name -> triglot.core.Member
+	49, // 71: triglot.core.MemberPublish.member:type_name -> triglot.core.Member
+	6,  // 72: triglot.core.Alarm.kind:type_name -> triglot.core.Alarm.Kind
+	60, // 73: triglot.core.Role.permissions:type_name -> triglot.core.Permission
+	7,  // 74: triglot.core.Permission.type:type_name -> triglot.core.Permission.Type
+	60, // 75: triglot.core.RoleGrant.permission:type_name -> triglot.core.Permission
+	76, // [76:76] is the sub-list for method output_type
+	76, // [76:76] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -5139,14 +6340,26 @@ func file_command_proto_init() {
 		(*Op_MemberPublish)(nil),
 		(*Op_Alarm)(nil),
 		(*Op_HashCheck)(nil),
+		(*Op_AuthEnable)(nil),
+		(*Op_AuthDisable)(nil),
+		(*Op_UserAdd)(nil),
+		(*Op_UserDelete)(nil),
+		(*Op_UserSetPassword)(nil),
+		(*Op_UserGrantRole)(nil),
+		(*Op_UserRevokeRole)(nil),
+		(*Op_RoleAdd)(nil),
+		(*Op_RoleDelete)(nil),
+		(*Op_RoleGrant)(nil),
+		(*Op_RoleRevoke)(nil),
+		(*Op_Login)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   51,
+			NumEnums:      8,
+			NumMessages:   67,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
