@@ -49,6 +49,8 @@ var confined = map[string][]string{
 	"github.com/tidwall/redcon":            {"resp"},
 	"google.golang.org/grpc":               {"grpcsvc", "raftlog", "cmd"}, // etcd's API, the way between members, the commands that ask a server
 	"go.etcd.io/etcd/api":                  {"grpcsvc", "cmd"},
+	"github.com/golang-jwt/jwt":            {"grpcsvc"},
+	"golang.org/x/crypto":                  {"core"}, // bcrypt
 	"github.com/prometheus":                {"cmd"},
 	"github.com/spf13":                     {"cmd"},
 	"gopkg.in/yaml.v3":                     {"cmd"},

@@ -34,11 +34,17 @@ func (s *clusterService) MemberList(ctx context.Context, r *pb.MemberListRequest
 		return nil, err
 	}
 	view.Close()
+	if err := s.permitSomebody(ctx); err != nil {
+		return nil, err
+	}
 	return &pb.MemberListResponse{Header: s.header(), Members: s.members()}, nil
 }
 
 // MemberAdd makes room for a member, which then starts with the id and the list that the answer gives.
 func (s *clusterService) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
+	if err := s.permitRoot(ctx); err != nil {
+		return nil, err
+	}
 	added, err := s.store.MemberAdd(ctx, core.Member{PeerURLs: r.PeerURLs, Learner: r.IsLearner})
 	if err != nil {
 		return nil, statusOf(err)
@@ -52,6 +58,9 @@ func (s *clusterService) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) 
 
 // MemberRemove removes a member for good.
 func (s *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
+	if err := s.permitRoot(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.store.MemberRemove(ctx, r.ID); err != nil {
 		return nil, statusOf(err)
 	}
@@ -60,6 +69,9 @@ func (s *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveReq
 
 // MemberUpdate changes where the other members find one.
 func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateRequest) (*pb.MemberUpdateResponse, error) {
+	if err := s.permitRoot(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.store.MemberUpdate(ctx, r.ID, r.PeerURLs); err != nil {
 		return nil, statusOf(err)
 	}
@@ -68,6 +80,9 @@ func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateReq
 
 // MemberPromote gives a learner a vote.
 func (s *clusterService) MemberPromote(ctx context.Context, r *pb.MemberPromoteRequest) (*pb.MemberPromoteResponse, error) {
+	if err := s.permitRoot(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.store.MemberPromote(ctx, r.ID); err != nil {
 		return nil, statusOf(err)
 	}

@@ -44,6 +44,24 @@ var statusByCode = map[core.Code]error{
 	core.CodeBadTransferee:    rpctypes.ErrGRPCBadLeaderTransferee,
 	core.CodeTransferFailed:   errTransferFailed,
 	core.CodeCorrupt:          rpctypes.ErrGRPCCorrupt,
+
+	core.CodeUserEmpty:            rpctypes.ErrGRPCUserEmpty,
+	core.CodeAuthRevisionOld:      rpctypes.ErrGRPCAuthOldRevision,
+	core.CodePermissionDenied:     rpctypes.ErrGRPCPermissionDenied,
+	core.CodeRootUserMissing:      rpctypes.ErrGRPCRootUserNotExist,
+	core.CodeRootRoleMissing:      rpctypes.ErrGRPCRootRoleNotExist,
+	core.CodeUserExists:           rpctypes.ErrGRPCUserAlreadyExist,
+	core.CodeUserNotFound:         rpctypes.ErrGRPCUserNotFound,
+	core.CodeRoleEmpty:            rpctypes.ErrGRPCRoleEmpty,
+	core.CodeRoleExists:           rpctypes.ErrGRPCRoleAlreadyExist,
+	core.CodeRoleNotFound:         rpctypes.ErrGRPCRoleNotFound,
+	core.CodeRoleNotGranted:       rpctypes.ErrGRPCRoleNotGranted,
+	core.CodePermissionNotGiven:   rpctypes.ErrGRPCPermissionNotGiven,
+	core.CodePermissionNotGranted: rpctypes.ErrGRPCPermissionNotGranted,
+	core.CodeAuthManagement:       rpctypes.ErrGRPCInvalidAuthMgmt,
+	core.CodeAuthDisabled:         rpctypes.ErrGRPCAuthNotEnabled,
+	core.CodeAuthFailed:           rpctypes.ErrGRPCAuthFailed,
+	core.CodeNoPasswordUser:       errNoPassword,
 }
 
 // errTransferFailed has etcd's words for a leader that was not moved in time, and the code that those come with.

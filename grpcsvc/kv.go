@@ -21,8 +21,13 @@ type kvService struct {
 	*Server
 }
 
-// do runs a command through the log, and gives the result only if the command took effect.
+// do runs a command through the log on behalf of the caller, and gives the result only if the command took effect.
 func (s *Server) do(ctx context.Context, txn *corepb.Txn) (*core.TxnResult, error) {
+	caller, err := s.caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	txn.Caller = caller
 	results, err := s.store.Submit(ctx, txn).Wait(ctx)
 	if err != nil {
 		return nil, statusOf(err)
@@ -40,11 +45,11 @@ func (s *Server) view(ctx context.Context, serializable bool) (*core.View, error
 	if serializable {
 		level = core.Local
 	}
-	view, err := s.store.View(ctx, level)
-	if errors.Is(err, core.ErrNoLeader) {
+	view, err := s.viewAt(ctx, level)
+	if errors.Is(err, rpctypes.ErrGRPCNoLeader) {
 		return nil, rpctypes.ErrGRPCTimeout
 	}
-	return view, statusOf(err)
+	return view, err
 }
 
 // read runs a command that only reads on a view.
@@ -174,6 +179,9 @@ func (s *kvService) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (
 
 // Compact forgets history. With physical set it waits until the space is free to be used again.
 func (s *kvService) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
+	if err := s.permitRoot(ctx); err != nil {
+		return nil, err
+	}
 	if r.Revision == 0 {
 		return s.compactNothing(ctx)
 	}

@@ -8,6 +8,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/core/corepb"
 )
 
@@ -33,6 +34,9 @@ func (s *leaseService) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) 
 	if r.TTL > leaseSecondsMax {
 		return nil, rpctypes.ErrGRPCLeaseTTLTooLarge
 	}
+	if err := s.permitSomebody(ctx); err != nil {
+		return nil, err
+	}
 	seconds := max(r.TTL, leaseSecondsMin)
 	for {
 		id := r.ID
@@ -54,6 +58,9 @@ func (s *leaseService) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) 
 
 // LeaseRevoke ends a lease and removes its keys.
 func (s *leaseService) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
+	if err := s.permitSomebody(ctx); err != nil {
+		return nil, err
+	}
 	txn, op := command()
 	op.Op = &corepb.Op_LeaseRevoke{LeaseRevoke: &corepb.LeaseRevoke{Id: r.ID}}
 	result, err := s.do(ctx, txn)
@@ -109,6 +116,9 @@ func gatherLeases(r received[pb.LeaseKeepAliveRequest], requests <-chan received
 
 // keepAlive renews leases and answers for each. One that is unknown is answered with a TTL of 0, not with an error.
 func (s *leaseService) keepAlive(ctx context.Context, ids []int64, stream pb.Lease_LeaseKeepAliveServer) error {
+	if err := s.permitRenewal(ctx, ids); err != nil {
+		return err
+	}
 	// The header comes first: a revision at which a lease has ended must not stand beside its renewal.
 	header := s.header(s.store.Revision())
 	ttls, err := s.store.KeepAliveAll(ctx, ids)
@@ -123,13 +133,42 @@ func (s *leaseService) keepAlive(ctx context.Context, ids []int64, stream pb.Lea
 	return nil
 }
 
+// permitRenewal needs write permission on all keys of the leases, as their end does.
+func (s *leaseService) permitRenewal(ctx context.Context, ids []int64) error {
+	if enabled, _ := s.store.AuthEnabled(); !enabled {
+		return nil
+	}
+	view, err := s.viewAt(ctx, core.Local)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	if err := s.permitSomebody(ctx); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := view.PermitAttached(id, true); err != nil {
+			return statusOf(err)
+		}
+	}
+	return nil
+}
+
 // LeaseTimeToLive tells what is left of a lease. One that is unknown has a TTL of -1.
 func (s *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	if err := s.permitSomebody(ctx); err != nil {
+		return nil, err
+	}
 	view, err := s.view(ctx, false)
 	if err != nil {
 		return nil, err
 	}
 	defer view.Close()
+	if r.Keys {
+		if err := view.PermitAttached(r.ID, false); err != nil {
+			return nil, statusOf(err)
+		}
+	}
 	answer := &pb.LeaseTimeToLiveResponse{Header: s.header(view.Revision()), ID: r.ID, TTL: -1}
 	lease, granted := view.Lease(r.ID)
 	if !granted {
@@ -149,16 +188,24 @@ func (s *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiv
 	return answer, statusOf(view.Err())
 }
 
-// LeaseLeases lists all leases, soonest to end first.
+// LeaseLeases lists all leases, soonest to end first. It needs read permission on all their keys.
 func (s *leaseService) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
 	view, err := s.view(ctx, false)
 	if err != nil {
 		return nil, err
 	}
 	defer view.Close()
+	if err := s.permitSomebody(ctx); err != nil {
+		return nil, err
+	}
 	leases, err := s.store.Leases(ctx)
 	if err != nil {
 		return nil, statusOf(err)
+	}
+	for _, lease := range leases {
+		if err := view.PermitAttached(lease.ID, false); err != nil {
+			return nil, statusOf(err)
+		}
 	}
 	answer := &pb.LeaseLeasesResponse{Header: s.header(view.Revision())}
 	backing := make([]pb.LeaseStatus, len(leases))

@@ -29,6 +29,9 @@ type maintenanceService struct {
 
 // Status describes this member. It is answered without a leader.
 func (s *maintenanceService) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
+	if err := s.permitSomebody(ctx); err != nil {
+		return nil, err
+	}
 	own := s.store.Status()
 	answer := &pb.StatusResponse{
 		Header:           s.header(own.Revision),
@@ -64,6 +67,13 @@ func alarmMember(a core.Alarm) *pb.AlarmMember {
 // Alarm tells the alarms, as this member knows them, raises one or clears one. As in etcd, kind NONE asks for all of them,
 // and neither raises nor clears anything: "etcdctl alarm disarm" clears them one by one.
 func (s *maintenanceService) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	permit := s.permitRoot
+	if r.Action == pb.AlarmRequest_GET {
+		permit = s.permitSomebody
+	}
+	if err := permit(ctx); err != nil {
+		return nil, err
+	}
 	answer := &pb.AlarmResponse{}
 	kind := corepb.Alarm_Kind(r.Alarm)
 	asked := &pb.AlarmMember{MemberID: r.MemberID, Alarm: r.Alarm}
@@ -105,6 +115,9 @@ func (s *maintenanceService) isRaised(kind corepb.Alarm_Kind, member uint64) boo
 // MoveLeader makes another voter the leader. As in etcd only the leader takes this request, whose clients look for it, and
 // the answer has no header.
 func (s *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
+	if err := s.permitRoot(ctx); err != nil {
+		return nil, err
+	}
 	switch {
 	case !s.store.IsLeader():
 		return nil, rpctypes.ErrGRPCNotLeader
@@ -122,6 +135,9 @@ func (s *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderReq
 // Defragment gives back the room that this member's disk holds for what is gone. The engine does so by itself in time;
 // unlike etcd, the member goes on serving. As in etcd the answer has no header.
 func (s *maintenanceService) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
+	if err := s.permitRoot(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.store.Defragment(ctx); err != nil {
 		return nil, statusOf(err)
 	}
@@ -130,6 +146,9 @@ func (s *maintenanceService) Defragment(ctx context.Context, _ *pb.DefragmentReq
 
 // Hash hashes the keyspace at its newest revision. etcd hashes its file, which differs between members that agree.
 func (s *maintenanceService) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.HashResponse, error) {
+	if err := s.permitRoot(ctx); err != nil {
+		return nil, err
+	}
 	sum, _, revision, err := s.store.HashAt(ctx, 0)
 	if err != nil {
 		return nil, statusOf(err)
@@ -139,6 +158,9 @@ func (s *maintenanceService) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.H
 
 // HashKV hashes the keyspace at a revision, 0 for the newest. Members that have compacted the same answer the same.
 func (s *maintenanceService) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	if err := s.permitRoot(ctx); err != nil {
+		return nil, err
+	}
 	sum, compacted, revision, err := s.store.HashAt(ctx, r.Revision)
 	if err != nil {
 		return nil, statusOf(err)

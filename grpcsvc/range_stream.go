@@ -90,8 +90,7 @@ func checkRangeStream(r *pb.RangeRequest) error {
 
 // latest gives the view of what this node has, which after a first view is never older than that.
 func (s *kvService) latest(ctx context.Context) (*core.View, error) {
-	view, err := s.store.View(ctx, core.Local)
-	return view, statusOf(err)
+	return s.viewAt(ctx, core.Local)
 }
 
 // chunks is a RangeStream under way.

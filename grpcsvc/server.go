@@ -25,6 +25,7 @@ const (
 	maxTxnOpsDefault        = 128
 	progressIntervalDefault = 10 * time.Minute
 	leaderPatienceDefault   = 3 * time.Second
+	bcryptCostDefault       = 10
 
 	streamWorkers = 128
 
@@ -41,6 +42,13 @@ type Options struct {
 	// LeaderPatience is for how long the leader may be missing before the streams of clients that want one are ended, and
 	// health checks fail; 3 s. etcd takes three election timeouts.
 	LeaderPatience time.Duration
+
+	// Tokens are what clients log in with; nil = simple ones. BcryptCost is the strength of new passwords' hashes, from 4
+	// to 31, each step twice the work; 10.
+	Tokens     Tokens
+	BcryptCost int
+	// ClientCertAuth says that clients may be recognised by the common name of their certificate.
+	ClientCertAuth bool
 
 	Version       string              // Triglot's own, told by Status in metadata; empty = not told
 	ServerOptions []grpc.ServerOption // beside our own, such as interceptors that count
@@ -60,6 +68,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.LeaderPatience <= 0 {
 		o.LeaderPatience = leaderPatienceDefault
+	}
+	if o.Tokens == nil {
+		o.Tokens = simpleTokens{}
+	}
+	if o.BcryptCost == 0 {
+		o.BcryptCost = bcryptCostDefault
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -112,6 +126,7 @@ func New(store *core.Store, opts Options) *Server {
 	pb.RegisterLeaseServer(s.grpc, &leaseService{Server: s})
 	pb.RegisterClusterServer(s.grpc, &clusterService{Server: s})
 	pb.RegisterMaintenanceServer(s.grpc, &maintenanceService{Server: s})
+	pb.RegisterAuthServer(s.grpc, &authService{Server: s})
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthService{Server: s.health, lifetime: s.lifetime})
 	s.owned.Go(func() { leader.run(s.lifetime.Done()) })
 	s.owned.Go(func() { s.followHealth(leader) })

@@ -14,6 +14,9 @@ const snapshotChunkBytes = 32 << 10
 // Snapshot sends a backup of this member's state in chunks, its SHA-256 at the end. Clients write everything they are sent
 // to one file, and tell by its length that the hash is there; that file is what `triglot snapshot save` makes too.
 func (s *maintenanceService) Snapshot(_ *pb.SnapshotRequest, stream pb.Maintenance_SnapshotServer) error {
+	if err := s.permitRoot(stream.Context()); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(s.lifetime, func() { cancel(rpctypes.ErrGRPCStopped) })()

@@ -160,7 +160,11 @@ func (w *watchStream) handle(r *pb.WatchRequest) error {
 func (w *watchStream) create(r *pb.WatchCreateRequest) error {
 	revision := w.store.Revision()
 	answer := &pb.WatchResponse{Header: w.header(revision), Created: true, WatchId: noWatcher}
-	if reason := w.refusal(r); reason != "" {
+	reason := w.refusal(r)
+	if reason == "" {
+		reason = w.denial(r)
+	}
+	if reason != "" {
 		answer.Canceled, answer.CancelReason = true, reason
 		return w.stream.Send(answer)
 	}
@@ -210,6 +214,23 @@ func (w *watchStream) refusal(r *pb.WatchCreateRequest) string {
 		return reasonEmptyRange
 	case r.WatchId != 0 && w.watchers[r.WatchId] != nil:
 		return reasonDuplicateID
+	}
+	return ""
+}
+
+// denial says why the caller may not watch a range; empty when they may. It is asked once: what changes later does not
+// end the watch, as in etcd.
+func (w *watchStream) denial(r *pb.WatchCreateRequest) string {
+	if enabled, _ := w.store.AuthEnabled(); !enabled {
+		return ""
+	}
+	view, err := w.viewAt(w.stream.Context(), core.Local)
+	if err != nil {
+		return err.Error()
+	}
+	defer view.Close()
+	if err := view.Permit(watchKey(r.Key), r.RangeEnd, false); err != nil {
+		return statusOf(err).Error()
 	}
 	return ""
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 	"gopkg.in/yaml.v3"
 
+	"github.com/triglot/triglot/grpcsvc"
 	"github.com/triglot/triglot/protocols"
 )
 
@@ -60,6 +61,9 @@ type config struct {
 	RESPMaxNames     int
 	RESPMaxOutput    int64
 	RESPMaxTracked   int
+	AuthToken        string
+	AuthTokenTTL     time.Duration
+	BcryptCost       int
 	ZKLinearizable   bool
 	RESPLocalReads   bool
 	RESPAlwaysMaster bool
@@ -86,6 +90,7 @@ const (
 	groupCluster   = "Cluster"
 	groupListeners = "Listeners (host:port; empty turns one off)"
 	groupLimits    = "Limits"
+	groupUsers     = "Users"
 	groupReads     = "Reads and roles"
 	groupHistory   = "History and watches"
 	groupStorage   = "Storage"
@@ -137,6 +142,10 @@ func (c *config) settings() []setting {
 		{groupLimits, "resp-max-tracked-keys", number(&c.RESPMaxTracked, 1_000_000, 1), "most keys remembered for CLIENT TRACKING, over all clients"},
 		{groupLimits, "zk-max-in-flight", number(&c.ZKMaxInFlight, 256, 1), "most requests of one ZooKeeper connection that wait for their answers"},
 		{groupLimits, "zk-max-watches", number(&c.ZKMaxWatches, 100_000, 1), "most watches of one ZooKeeper connection"},
+
+		{groupUsers, "auth-token", text(&c.AuthToken, "simple"), "what etcd clients log in with: simple, or jwt,pub-key=FILE,priv-key=FILE,sign-method=RS256,ttl=5m"},
+		{groupUsers, "auth-token-ttl", duration(&c.AuthTokenTTL, 5*time.Minute, time.Second), "a simple token ends when it was not used for so long"},
+		{groupUsers, "bcrypt-cost", numberTo(&c.BcryptCost, 10, 4, 31), "strength of the hashes of new passwords; one more is twice the work"},
 
 		{groupReads, "resp-local-reads", toggle(&c.RESPLocalReads, false), "answer Redis reads from this member's state, without asking whether it is the newest"},
 		{groupReads, "resp-always-master", toggle(&c.RESPAlwaysMaster, false), "tell Redis clients that this member is a master, whoever leads: for clients that would not write to a replica"},
@@ -272,6 +281,9 @@ func (c *config) check() error {
 			printDuration(c.ZKMinSession), printDuration(c.ZKMaxSession))
 	case c.PProf && c.ListenMetrics == "":
 		return errors.New("--pprof needs --listen-metrics, which is turned off")
+	}
+	if _, _, err := grpcsvc.ParseTokens(c.AuthToken); err != nil {
+		return fmt.Errorf("--auth-token: %w", err)
 	}
 	if err := c.checkCluster(); err != nil {
 		return err

@@ -76,7 +76,14 @@ func TestEverySettingWorksAsFlagVariableAndLineOfTheFile(t *testing.T) {
 		"debug|info|warn|error": "debug", "text|json": "json", "letters": "KEx", "new|existing": "existing",
 		"members": "default=10.0.0.1:2380,b=10.0.0.2:2380", "addresses": "10.0.0.1:99",
 	}
-	specially := map[string]string{"heartbeat-interval": "20ms", "dev-cluster": "3"}
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("a secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	specially := map[string]string{
+		"heartbeat-interval": "20ms", "dev-cluster": "3", "bcrypt-cost": "12",
+		"auth-token": "jwt,sign-method=HS256,priv-key=" + secret,
+	}
 	needs := map[string][]string{ // what a setting makes no sense without
 		"name":                  {"--initial-cluster="},
 		"initial-cluster-state": {"--initial-cluster=default=10.0.0.1:2380,b=10.0.0.2:2380"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -109,6 +110,27 @@ func retention(s string) (string, error) {
 	}
 	if d, err := time.ParseDuration(s); err != nil || d < 0 {
 		return "", errors.New("it is a duration like 30m, or a number of hours")
+	}
+	return s, nil
+}
+
+// tokenSeconds reads --auth-token-ttl; etcd takes 0 as its default.
+func tokenSeconds(s string) (string, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return "", errors.New("it is a number of seconds")
+	}
+	return (time.Duration(cmp.Or(n, 300)) * time.Second).String(), nil
+}
+
+// bcryptCost takes what is out of range as the default, as etcd does.
+func bcryptCost(s string) (string, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return "", errors.New("it is a number from 4 to 31")
+	}
+	if n < 4 || n > 31 {
+		return "10", nil
 	}
 	return s, nil
 }

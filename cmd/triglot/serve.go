@@ -123,7 +123,9 @@ func (n *node) start(stop <-chan struct{}) error {
 	if n.insight != nil {
 		counting = n.insight.grpc.options()
 	}
-	n.adapters = newAdapters(n.cfg, n.store, n.addrs, counting, n.logger)
+	if n.adapters, err = newAdapters(n.cfg, n.store, n.addrs, counting, n.logger); err != nil {
+		return err
+	}
 	for protocol, adapter := range n.adapters {
 		n.serving.Go(func() {
 			listener := n.server.Listener(protocol)

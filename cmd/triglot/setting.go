@@ -91,6 +91,17 @@ func number(at *int, value, least int) pflag.Value {
 	}, strconv.Itoa}
 }
 
+func numberTo(at *int, value, least, most int) pflag.Value {
+	*at = value
+	return parsed[int]{at, "number", func(s string) (int, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < least || n > most {
+			return 0, fmt.Errorf("it is a whole number from %d to %d", least, most)
+		}
+		return n, nil
+	}, strconv.Itoa}
+}
+
 func duration(at *time.Duration, value, least time.Duration) pflag.Value {
 	*at = value
 	return parsed[time.Duration]{at, "duration", func(s string) (time.Duration, error) {

@@ -31,6 +31,7 @@ func openStore(cfg *config, told advertised, peers *transport.Transport, stop <-
 		InitialCluster: initialMembers(cfg), Join: cfg.InitialClusterState == stateExisting, ClusterToken: cfg.ClusterToken,
 		PeerURLs:       told.peerURLs,
 		Published:      core.Member{ClientURLs: told.clientURLs, Listeners: told.listeners, Version: version},
+		TokenTTL:       cfg.AuthTokenTTL,
 		RequestTimeout: cfg.RequestTimeout, CatchUpBytes: cfg.CatchUpBytes, MaxLearners: cfg.MaxLearners,
 		HashCheckInterval: unbounded(cfg.HashCheckInterval), Interrupt: stop, OnWaiting: waiting,
 	}
@@ -92,7 +93,14 @@ func unbounded[T time.Duration | int64](limit T) T {
 // etcd.
 const leaderElections = 3
 
-func newAdapters(cfg *config, store *core.Store, at addresses, grpcOptions []grpc.ServerOption, logger *slog.Logger) map[protocols.Protocol]adapter {
+func newAdapters(cfg *config, store *core.Store, at addresses, grpcOptions []grpc.ServerOption, logger *slog.Logger) (map[protocols.Protocol]adapter, error) {
+	tokens, unknown, err := grpcsvc.ParseTokens(cfg.AuthToken)
+	if err != nil {
+		return nil, fmt.Errorf("--auth-token: %w", err)
+	}
+	if len(unknown) > 0 {
+		logger.Warn("options of --auth-token that there are not are ignored", "options", unknown)
+	}
 	return map[protocols.Protocol]adapter{
 		protocols.RESP: resp.New(store, resp.Options{
 			MaxRequestBytes: int(cfg.MaxRequestBytes), LocalReads: cfg.RESPLocalReads, AlwaysMaster: cfg.RESPAlwaysMaster,
@@ -103,6 +111,7 @@ func newAdapters(cfg *config, store *core.Store, at addresses, grpcOptions []grp
 		protocols.Etcd: grpcsvc.New(store, grpcsvc.Options{
 			MaxRequestBytes: int(cfg.MaxRequestBytes), MaxTxnOps: cfg.MaxTxnOps,
 			LeaderPatience: leaderElections * cfg.ElectionTimeout, ServerOptions: grpcOptions, Version: version, Logger: logger,
+			Tokens: tokens, BcryptCost: cfg.BcryptCost,
 		}),
 		protocols.ZK: zkcompat.New(store, zkcompat.Options{
 			PacketBytesMax: int(cfg.ZKMaxPacketBytes), HandshakeTimeout: cfg.HandshakeTimeout,
@@ -111,7 +120,7 @@ func newAdapters(cfg *config, store *core.Store, at addresses, grpcOptions []grp
 			Settings: zooKeeperSettings(cfg, at.zk),
 			Version:  version, Logger: logger,
 		}),
-	}
+	}, nil
 }
 
 // zooKeeperSettings are the lines that the conf word has of what zkcompat does not know.
