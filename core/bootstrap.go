@@ -85,7 +85,7 @@ func checkList(members []Member) error {
 			return fmt.Errorf("the initial cluster names %q twice", m.Name)
 		}
 		names[m.Name] = true
-		if err := checkPeerURLs(m.PeerURLs); err != nil {
+		if err := CheckPeerURLs(m.PeerURLs); err != nil {
 			return fmt.Errorf("the initial cluster's member %q: %w", m.Name, err)
 		}
 		for _, url := range m.PeerURLs {

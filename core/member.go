@@ -158,8 +158,8 @@ func (s *Store) addressPeers() {
 	s.log.SetPeers(peersOf(members, s.identity.Member))
 }
 
-// checkPeerURLs says what is wrong with addresses that members are to be found at.
-func checkPeerURLs(urls []string) error {
+// CheckPeerURLs says what is wrong with addresses that members are to be found at.
+func CheckPeerURLs(urls []string) error {
 	if len(urls) == 0 {
 		return &Error{Code: CodeBadPeerURLs, Detail: "none is given"}
 	}

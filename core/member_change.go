@@ -17,7 +17,7 @@ import (
 // MemberAdd adds a member, which is found at its peer URLs once it starts: a voter, or a learner. It gets a new id. Errors
 // are MEMBER_EXISTS, PEER_URL_EXISTS, TOO_MANY_LEARNERS, BAD_PEER_URLS, UNHEALTHY, and those of a command's fate.
 func (s *Store) MemberAdd(ctx context.Context, m Member) (Member, error) {
-	if err := checkPeerURLs(m.PeerURLs); err != nil {
+	if err := CheckPeerURLs(m.PeerURLs); err != nil {
 		return Member{}, err
 	}
 	added := Member{
@@ -44,7 +44,7 @@ func (s *Store) MemberRemove(ctx context.Context, id uint64) error {
 // MemberUpdate changes where the others find a member. Errors are MEMBER_NOT_FOUND, PEER_URL_EXISTS, BAD_PEER_URLS, and
 // those of a command's fate.
 func (s *Store) MemberUpdate(ctx context.Context, id uint64, peerURLs []string) error {
-	if err := checkPeerURLs(peerURLs); err != nil {
+	if err := CheckPeerURLs(peerURLs); err != nil {
 		return err
 	}
 	result, err := s.Do(ctx, oneOp(&corepb.Op{Op: &corepb.Op_MemberUpdate{MemberUpdate: &corepb.MemberUpdate{Id: id, PeerUrls: peerURLs}}}))

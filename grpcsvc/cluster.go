@@ -42,6 +42,9 @@ func (s *clusterService) MemberList(ctx context.Context, r *pb.MemberListRequest
 
 // MemberAdd makes room for a member, which then starts with the id and the list that the answer gives.
 func (s *clusterService) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
+	if err := core.CheckPeerURLs(r.PeerURLs); err != nil { // which etcd looks at before who asks
+		return nil, statusOf(err)
+	}
 	if err := s.permitRoot(ctx); err != nil {
 		return nil, err
 	}
@@ -69,6 +72,9 @@ func (s *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveReq
 
 // MemberUpdate changes where the other members find one.
 func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateRequest) (*pb.MemberUpdateResponse, error) {
+	if err := core.CheckPeerURLs(r.PeerURLs); err != nil { // which etcd looks at before who asks
+		return nil, statusOf(err)
+	}
 	if err := s.permitRoot(ctx); err != nil {
 		return nil, err
 	}

@@ -160,11 +160,7 @@ func (w *watchStream) handle(r *pb.WatchRequest) error {
 func (w *watchStream) create(r *pb.WatchCreateRequest) error {
 	revision := w.store.Revision()
 	answer := &pb.WatchResponse{Header: w.header(revision), Created: true, WatchId: noWatcher}
-	reason := w.refusal(r)
-	if reason == "" {
-		reason = w.denial(r)
-	}
-	if reason != "" {
+	if reason := w.refusal(r); reason != "" {
 		answer.Canceled, answer.CancelReason = true, reason
 		return w.stream.Send(answer)
 	}
@@ -206,10 +202,12 @@ func (w *watchStream) create(r *pb.WatchCreateRequest) error {
 
 // refusal says why a watcher cannot be created, in etcd's order of checks; empty when it can.
 func (w *watchStream) refusal(r *pb.WatchCreateRequest) string {
-	key := watchKey(r.Key)
+	key, denied := watchKey(r.Key), w.denial(r)
 	switch {
 	case r.StartRevision < 0:
 		return rpctypes.ErrCompacted.Error()
+	case denied != "":
+		return denied
 	case len(r.RangeEnd) != 0 && !isToEnd(r.RangeEnd) && bytes.Compare(key, r.RangeEnd) >= 0:
 		return reasonEmptyRange
 	case r.WatchId != 0 && w.watchers[r.WatchId] != nil:
