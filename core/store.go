@@ -185,6 +185,7 @@ func (s *Store) Do(ctx context.Context, txn *corepb.Txn) (*TxnResult, error) {
 			return nil, err
 		}
 		defer view.Close()
+		view.As(txn.Caller)
 		return view.Do(txn)
 	}
 	results, err := s.Submit(ctx, txn).Wait(ctx)

@@ -117,11 +117,15 @@ func (v *View) Get(space byte, key []byte) *storage.Record {
 	return v.tx.record(space, key)
 }
 
-// Do answers a command of reads alone, by the same code that answers it within the log.
+// Do answers a command of reads alone, by the same code that answers it within the log. The error is a failure of the
+// storage beneath, or says that the caller may not ask.
 func (v *View) Do(txn *corepb.Txn) (*TxnResult, error) {
 	result := v.tx.run(txn)
 	if err := v.at.Err(); err != nil {
 		return nil, err
+	}
+	if result.Err != nil && result.FailedOp < 0 {
+		return nil, result.Err
 	}
 	return result, nil
 }

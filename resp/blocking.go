@@ -135,6 +135,7 @@ func (c *conn) find(b *blocking, waiting bool) (at int, revision int64, err erro
 		return -1, 0, err
 	}
 	defer view.Close()
+	view.As(c.caller)
 	for i, key := range b.keys {
 		switch record := view.Get(byte(b.space), key); {
 		case record == nil:

@@ -26,6 +26,7 @@ type conn struct {
 	view  *core.View // of the reads under way, nil for none
 	group group
 
+	caller  *corepb.Caller // who it speaks for; nil is nobody
 	db      uint32
 	tx      *transaction // nil outside MULTI
 	watched map[watchedName]watchedKey
@@ -132,6 +133,9 @@ func (c *conn) execute(args [][]byte) {
 			text = "ERR Can't execute '" + cmd.fullName + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / " +
 				"RESET are allowed in this context"
 		}
+	}
+	if text == "" {
+		text = c.refusal(cmd)
 	}
 	if text != "" {
 		if is(args[0], "EXEC") { // it ends what it cannot carry out
@@ -243,6 +247,7 @@ func (c *conn) readView() *core.View {
 			c.out.fail(err)
 			return nil
 		}
+		view.As(c.caller)
 		c.view = view
 		c.out.now = view.NowMillis()
 	}

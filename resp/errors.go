@@ -102,6 +102,12 @@ func errorText(err error) string {
 		return "TRYAGAIN too many commands are waiting; the command was not executed"
 	case core.CodeCorrupt:
 		return "MISCONF replicas of the cluster differ: the CORRUPT alarm is raised; the command was not executed"
+	case core.CodeUserEmpty:
+		return errNoAuth
+	case core.CodePermissionDenied, core.CodeUserNotFound, core.CodeAuthRevisionOld:
+		return errNoPermKey
+	case core.CodeAuthFailed, core.CodeNoPasswordUser:
+		return errWrongPass
 	case core.CodeUnknownFate:
 		return "ERR outcome unknown: the command may or may not take effect"
 	}

@@ -22,6 +22,7 @@ type publicInfo struct {
 	blocked        atomic.Pointer[waiter]  // while it waits in BLPOP and the like
 	noEvict, quiet atomic.Bool             // CLIENT NO-EVICT, CLIENT NO-TOUCH
 	tracking       atomic.Pointer[trackingMode]
+	seesKeys       atomic.Bool // its user may read every key
 	brokenRedirect atomic.Bool // the client that invalidations go to has left
 
 	mu                        sync.Mutex // guards the fields below

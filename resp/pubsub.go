@@ -77,7 +77,7 @@ func newPubsub(srv *Server, hub *core.Hub) *pubsub {
 		srv: srv, done: make(chan struct{}), feed: hub.NewFeed(),
 		channels: map[string]map[*conn]struct{}{}, patterns: map[string]map[*conn]struct{}{},
 	}
-	p.notify.send = p.send
+	p.notify.send = func(channel, payload []byte) { p.send(channel, payload, true) }
 	// A watch from now on of every channel: nothing that Add could refuse.
 	if err := p.feed.Add(watchMessages, core.Watch{Match: core.MatchPublish, End: []byte{0}}); err != nil {
 		srv.opts.Logger.Error("published messages cannot be received", "err", err)
@@ -138,7 +138,7 @@ func (p *pubsub) deliver() {
 	for _, m := range messages {
 		p.notify.tell(m.Revision)
 		p.srv.stats.published.Add(1)
-		p.send(m.Key, m.Record.Value)
+		p.send(m.Key, m.Record.Value, false)
 	}
 	p.notify.tell(max(complete, p.feed.Progress()))
 }
@@ -155,21 +155,27 @@ func (p *pubsub) collect(notice *core.Notice) (lost bool) {
 	return notice.Lost
 }
 
-// send puts a message into the output of all who want it. It is encoded once for each form in which it is received.
-func (p *pubsub) send(channel, payload []byte) {
+// send puts a message into the output of all who want it. It is encoded once for each form in which it is received. While
+// authentication is on, what names keys is for those who may read every key.
+func (p *pubsub) send(channel, payload []byte, namesKeys bool) {
+	enabled, _ := p.srv.store.AuthEnabled()
+	secret := namesKeys && enabled
 	if subscribers := p.channels[string(channel)]; len(subscribers) > 0 {
-		p.sendTo(subscribers, "message", nil, channel, payload)
+		p.sendTo(subscribers, "message", nil, channel, payload, secret)
 	}
 	for pattern, subscribers := range p.patterns {
 		if globMatch([]byte(pattern), channel) {
-			p.sendTo(subscribers, "pmessage", []byte(pattern), channel, payload)
+			p.sendTo(subscribers, "pmessage", []byte(pattern), channel, payload, secret)
 		}
 	}
 }
 
-func (p *pubsub) sendTo(subscribers map[*conn]struct{}, word string, pattern, channel, payload []byte) {
+func (p *pubsub) sendTo(subscribers map[*conn]struct{}, word string, pattern, channel, payload []byte, secret bool) {
 	var encoded [2][]byte // by protocol version
 	for c := range subscribers {
+		if secret && !c.public.seesKeys.Load() {
+			continue
+		}
 		resp3 := c.public.resp3.Load()
 		m := &encoded[btoi(resp3)]
 		if *m == nil {

@@ -91,7 +91,7 @@ const (
 // runHello checks everything before it changes anything.
 func runHello(c *conn, q *request) {
 	version, setName := int64(0), false
-	var name []byte
+	var name, user, password []byte
 	if len(q.args) > 1 {
 		var ok bool
 		if version, ok = parseInt(q.args[1]); !ok {
@@ -106,10 +106,7 @@ func runHello(c *conn, q *request) {
 	for i := 2; i < len(q.args); i++ {
 		switch word := q.args[i]; {
 		case is(word, "AUTH") && i+2 < len(q.args):
-			if !passes(q.args[i+1]) {
-				c.out.err(errWrongPass)
-				return
-			}
+			user, password = q.args[i+1], q.args[i+2]
 			i += 2
 		case is(word, "SETNAME") && i+1 < len(q.args):
 			i++
@@ -122,6 +119,15 @@ func runHello(c *conn, q *request) {
 			c.out.err("ERR Syntax error in HELLO option '" + string(word) + "'")
 			return
 		}
+	}
+	if user != nil {
+		if text := c.login(user, password); text != "" {
+			c.out.err(text)
+			return
+		}
+	} else if enabled, _ := c.srv.store.AuthEnabled(); enabled && c.caller == nil {
+		c.out.err(errNoAuthHello)
+		return
 	}
 	if version != 0 {
 		c.setRESP3(version == 3)
@@ -148,24 +154,6 @@ func runHello(c *conn, q *request) {
 	w.array(0)
 }
 
-// passes reports whether a user may come in. There is one user, default, and it has no password, so that any is right:
-// that is how Redis sees it too.
-func passes(user []byte) bool { return string(user) == "default" }
-
-func runAuth(c *conn, q *request) {
-	switch {
-	case len(q.args) > 3:
-		c.out.err(errSyntax)
-	case len(q.args) == 2:
-		c.out.err("ERR AUTH <password> called without any password configured for the default user. Are you sure your " +
-			"configuration is correct?")
-	case !passes(q.args[1]):
-		c.out.err(errWrongPass)
-	default:
-		c.out.ok()
-	}
-}
-
 // isClientName reports whether a name would keep CLIENT LIST readable.
 func isClientName(name []byte) bool {
 	for _, b := range name {
@@ -186,5 +174,6 @@ func runReset(c *conn, _ *request) {
 	c.public.noEvict.Store(false)
 	c.public.quiet.Store(false)
 	c.muted, c.skip, c.silent = false, false, false
+	c.logout()
 	c.out.simple("RESET")
 }

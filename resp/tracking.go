@@ -324,6 +324,9 @@ func (t *tracking) send(keys [][]byte) {
 
 // submit puts commands into the log and waits for them.
 func (c *conn) submit(txns ...*corepb.Txn) ([]*core.TxnResult, error) {
+	for _, txn := range txns {
+		txn.Caller = c.caller
+	}
 	if t := c.track; t != nil && c.public.tracking.Load().noLoop {
 		t.turn.Lock()
 		defer t.turn.Unlock()

@@ -25,15 +25,20 @@ func runClientTracking(c *conn, q *request) {
 		return
 	}
 	var before trackingMode
-	if c.track == nil {
-		c.closeView() // what is read from now on is read with messages held
-		c.track = startTracking(c)
-	} else {
+	if c.track != nil {
 		before = *c.public.tracking.Load()
 	}
 	added := mode.prefixes
 	if mode.broadcast && len(added) == 0 && !slices.Contains(before.prefixes, "") {
 		added = []string{""} // everything
+	}
+	if !c.maySee(added) {
+		c.out.err(errNoPermKey)
+		return
+	}
+	if c.track == nil {
+		c.closeView() // what is read from now on is read with messages held
+		c.track = startTracking(c)
 	}
 	mode.prefixes = slices.Sorted(slices.Values(append(slices.Clone(before.prefixes), added...)))
 	c.public.brokenRedirect.Store(false)
@@ -250,6 +255,7 @@ func (c *conn) rememberCall(calls []request, i int, result *core.TxnResult) {
 // do runs a command that may change something, or not.
 func (c *conn) do(txn *corepb.Txn) (*core.TxnResult, error) {
 	if c.track == nil || !c.public.tracking.Load().noLoop {
+		txn.Caller = c.caller
 		return c.srv.store.Do(c.srv.ctx, txn)
 	}
 	results, err := c.submit(txn)
