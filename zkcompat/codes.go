@@ -59,6 +59,8 @@ func codeOf(err error) code {
 		return codeSessionMoved
 	case core.CodeCorrupt:
 		return codeDataInconsistency
+	case core.CodeUserEmpty, core.CodeUserNotFound, core.CodePermissionDenied, core.CodeAuthRevisionOld:
+		return codeNoAuth
 	case core.CodeBadArguments, core.CodeTooLarge:
 		return codeBadArguments
 	default:

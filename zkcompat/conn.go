@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/triglot/triglot/core"
+	"github.com/triglot/triglot/core/corepb"
 )
 
 // conn is one client connection. See the package's doc comment for its goroutines.
@@ -40,6 +41,7 @@ type conn struct {
 	freed      chan struct{} // capacity 1: held has gone down
 
 	// Processor's.
+	caller  *corepb.Caller // who it speaks for; nil is nobody
 	out     answers
 	watches watchTable
 	batch   []*request // logged requests that are to be submitted together

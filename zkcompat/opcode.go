@@ -21,6 +21,8 @@ type opcode struct {
 	read func(*conn, *request, *core.View, *encoder) code
 	// first runs before the answer is begun, so that the events it sends are ahead of it.
 	first func(*conn, *request, *core.View)
+	// looks says what the caller must be allowed to read.
+	looks sight
 	// fresh makes the view linearizable.
 	fresh bool
 	// last says that the connection ends with the answer.
@@ -58,15 +60,15 @@ func init() {
 	opcodeTable = []opcode{
 		{code: opCreate, name: "create", short: "CREA", decode: decodeCreate, logged: true, build: buildCreate, reply: replyPath},
 		{code: 2, name: "delete", short: "DELE", decode: decodeDelete, logged: true, build: buildDelete, reply: replyNothing},
-		{code: 3, name: "exists", short: "EXIS", decode: decodePathWatch, read: readExists},
-		{code: opGetData, name: "getData", short: "GETD", decode: decodePathWatch, read: readData},
+		{code: 3, name: "exists", looks: atNode, short: "EXIS", decode: decodePathWatch, read: readExists},
+		{code: opGetData, name: "getData", looks: atNode, short: "GETD", decode: decodePathWatch, read: readData},
 		{code: 5, name: "setData", short: "SETD", decode: decodeSetData, logged: true, build: buildSetData, reply: replyStat},
-		{code: 6, name: "getACL", short: "GETA", decode: decodePath, read: readACL},
-		{code: 7, name: "setACL", short: "SETA", decode: decodeSetACL, read: readSetACL},
-		{code: opGetChildren, name: "getChildren", short: "GETC", decode: decodePathWatch, read: readChildren},
+		{code: 6, name: "getACL", looks: atNode, short: "GETA", decode: decodePath, read: readACL},
+		{code: 7, name: "setACL", looks: atNode, short: "SETA", decode: decodeSetACL, read: readSetACL},
+		{code: opGetChildren, name: "getChildren", looks: atNode, short: "GETC", decode: decodePathWatch, read: readChildren},
 		{code: 9, name: "sync", short: "SYNC", decode: decodePath, read: readSync, fresh: true},
 		{code: 11, name: "ping", short: "PING", decode: decodeNothing, read: readNothing},
-		{code: 12, name: "getChildren2", short: "GETC", decode: decodePathWatch, read: readChildren2},
+		{code: 12, name: "getChildren2", looks: atNode, short: "GETC", decode: decodePathWatch, read: readChildren2},
 		{code: 13, name: "check", short: "CHEC", decode: decodeCheck, build: buildCheck, reply: replyNothing, read: readUnimplemented, last: true},
 		{code: opMulti, name: "multi", short: "MULT", decode: decodeMulti, logged: true, read: readEmptyMulti},
 		{code: opCreate2, name: "create2", short: "CREA", decode: decodeCreate, logged: true, build: buildCreate, reply: replyPathStat},
@@ -77,12 +79,12 @@ func init() {
 		{code: opCreateTTL, name: "createTTL", short: "CREA", decode: decodeCreateTTL, logged: true, build: buildCreate, reply: replyPathStat},
 		{code: 22, name: "multiRead", short: "MLTR", decode: decodeMultiRead, read: readMultiRead},
 		{code: 100, name: "auth", short: "AUTH", decode: decodeAuth, read: readAuth},
-		{code: 101, name: "setWatches", short: "SETW", decode: decodeSetWatches, first: renewWatches, read: readNothing},
+		{code: 101, name: "setWatches", looks: atRenewed, short: "SETW", decode: decodeSetWatches, first: renewWatches, read: readNothing},
 		{code: 102, name: "sasl", short: "SASL", decode: decodeNothing, read: readSASL, last: true},
 		{code: 103, name: "getEphemerals", short: "GETE", decode: decodePrefix, read: readEphemerals},
-		{code: 104, name: "getAllChildrenNumber", short: "GETACN", decode: decodePath, read: readDescendants},
-		{code: 105, name: "setWatches2", short: "SETW", decode: decodeSetWatches2, first: renewWatches, read: readNothing},
-		{code: 106, name: "addWatch", short: "ADDW", decode: decodeAddWatch, read: readAddWatch},
+		{code: 104, name: "getAllChildrenNumber", looks: atSubtree, short: "GETACN", decode: decodePath, read: readDescendants},
+		{code: 105, name: "setWatches2", looks: atRenewed, short: "SETW", decode: decodeSetWatches2, first: renewWatches, read: readNothing},
+		{code: 106, name: "addWatch", looks: atWatched, short: "ADDW", decode: decodeAddWatch, read: readAddWatch},
 		{code: 107, name: "whoAmI", short: "WHOA", decode: decodeNothing, read: readWhoAmI},
 		{code: opCloseSession, name: "closeSession", short: "CLOS", decode: decodeNothing, logged: true, build: buildCloseSession, reply: replyNothing, last: true},
 	}

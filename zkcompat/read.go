@@ -119,7 +119,11 @@ func readMultiRead(c *conn, r *request, v *core.View, e *encoder) code {
 		start := len(e.buf)
 		e.itemHeader(item.op.code, codeOK)
 		item.watch = false
-		if failure := item.op.read(c, item, v, e); failure != codeOK {
+		failure := permitted(item, v)
+		if failure == codeOK {
+			failure = item.op.read(c, item, v, e)
+		}
+		if failure != codeOK {
 			e.buf = e.buf[:start]
 			e.itemHeader(opError, failure)
 			e.int32(int32(failure))
@@ -166,28 +170,9 @@ func readDescendants(_ *conn, r *request, v *core.View, e *encoder) code {
 	return codeOK
 }
 
-// readAuth knows one scheme, the address, which needs no proof. No others are served yet, and a client that relies on one
-// must not go on as if it were known.
-func readAuth(c *conn, r *request, _ *core.View, _ *encoder) code {
-	if r.scheme == "ip" {
-		return codeOK
-	}
-	c.log.Warn("zookeeper authentication refused: the scheme is not supported", "scheme", r.scheme)
-	c.ending = true
-	return codeAuthFailed
-}
-
 func readSASL(c *conn, _ *request, _ *core.View, _ *encoder) code {
 	c.log.Warn("zookeeper authentication refused: SASL is not supported")
 	return codeAuthFailed
-}
-
-// readWhoAmI lists the connection's identities: its address.
-func readWhoAmI(c *conn, _ *request, _ *core.View, e *encoder) code {
-	e.length(1)
-	e.string("ip")
-	e.string(c.host())
-	return codeOK
 }
 
 func readAddWatch(c *conn, r *request, v *core.View, e *encoder) code {

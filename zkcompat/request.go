@@ -190,7 +190,7 @@ func decodeSetWatches2(d *decoder, r *request) {
 func decodeAuth(d *decoder, r *request) {
 	d.int32() // type, always 0
 	r.scheme = d.string()
-	d.bytes()
+	r.data = d.bytes()
 }
 
 // decodeItems reads the items of a multi: a header before each, and one that says it is the last.

@@ -66,6 +66,10 @@ func (c *conn) answer(r *request) error {
 		return fmt.Errorf("no view to read from: %w", err)
 	}
 	defer view.Close()
+	view.As(c.caller)
+	if r.refused == codeOK {
+		r.refused = permitted(r, view)
+	}
 	zxid := view.Revision()
 	if err := c.watches.deliver(zxid, c.out.event); err != nil {
 		return err
@@ -78,7 +82,9 @@ func (c *conn) answer(r *request) error {
 	if failure == codeOK {
 		failure = r.op.read(c, r, view, &c.out.encoder)
 	}
-	if err := view.Err(); err != nil {
+	if err := view.Err(); codeOf(err) == codeNoAuth {
+		failure = codeNoAuth
+	} else if err != nil {
 		c.log.Error("a zookeeper request met a storage failure", "op", r.op.name, "err", err)
 		failure = codeSystemError
 	}

@@ -54,7 +54,7 @@ func alwaysFails() *corepb.Op {
 
 // txn translates a request into the command that is proposed for it.
 func (c *conn) txn(r *request) *corepb.Txn {
-	txn := &corepb.Txn{AbortOnError: true, Session: c.session, Owner: c.owner}
+	txn := &corepb.Txn{AbortOnError: true, Session: c.session, Owner: c.owner, Caller: c.caller}
 	if r.op.code != opMulti {
 		txn.Then = []*corepb.Op{r.op.build(c, r)}
 		return txn
