@@ -45,13 +45,14 @@ func (t *tx) alarm(op *corepb.Alarm, out *Result) {
 
 func (t *tx) countAlarm(kind corepb.Alarm_Kind, raised bool) {
 	t.alarms = true
-	if kind != AlarmCorrupt {
-		return
+	count := &t.b.State().NoSpaceAlarms
+	if kind == AlarmCorrupt {
+		count = &t.b.State().CorruptAlarms
 	}
 	if raised {
-		t.b.State().CorruptAlarms++
+		*count++
 	} else {
-		t.b.State().CorruptAlarms--
+		*count--
 	}
 }
 

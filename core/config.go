@@ -45,6 +45,9 @@ type Config struct {
 	HistoryAge   time.Duration // history older than this is compacted; 0 = one hour, negative = kept
 	HistoryBytes int64         // history beyond this is compacted; 0 = 1 GiB, negative = no bound
 
+	// QuotaBytes is the size of the state beyond which this member raises the NOSPACE alarm: storage.DB.Size. 0 = no bound.
+	QuotaBytes int64
+
 	CommandBytesMax int // size of one command in the log; 0 = 2 MiB and some slack
 
 	CacheBytes    int64 // block cache; 0 = storage's default

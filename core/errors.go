@@ -44,6 +44,7 @@ const (
 	CodeBadTransferee // not a voter, or the leader already
 	CodeTransferFailed
 	CodeCorrupt // the alarm is raised
+	CodeNoSpace // the alarm is raised
 
 	// The codes of commands about users and roles, and of what a caller may not do.
 	CodeUserEmpty        // nobody is named, or the caller is nobody
@@ -107,6 +108,7 @@ var codeTexts = [...]string{
 	CodeBadTransferee:           "leadership cannot go to this member",
 	CodeTransferFailed:          "leadership was not transferred in time",
 	CodeCorrupt:                 "replicas differ: the CORRUPT alarm is raised",
+	CodeNoSpace:                 "out of space: the NOSPACE alarm is raised",
 	CodeUserEmpty:               "no user name",
 	CodeAuthRevisionOld:         "users or roles have changed meanwhile",
 	CodePermissionDenied:        "permission denied",
@@ -175,6 +177,7 @@ var (
 	ErrNoChildrenForEphemerals = &Error{Code: CodeNoChildrenForEphemerals}
 	ErrCompacted               = &Error{Code: CodeCompacted}
 	ErrFutureRevision          = &Error{Code: CodeFutureRevision}
+	ErrNoSpace                 = &Error{Code: CodeNoSpace}
 	ErrUserEmpty               = &Error{Code: CodeUserEmpty}
 	ErrAuthRevisionOld         = &Error{Code: CodeAuthRevisionOld}
 	ErrPermissionDenied        = &Error{Code: CodePermissionDenied}

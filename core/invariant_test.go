@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/triglot/triglot/core/corepb"
 	"github.com/triglot/triglot/storage"
 )
 
@@ -126,14 +127,12 @@ func (s *testStore) checkInvariants() {
 		collections[rec.Collection] = true
 		checkElements(at, &rec, r.elements[rec.Collection], complain)
 	}
-	corrupt := uint64(0)
+	alarms := map[corepb.Alarm_Kind]uint64{}
 	for _, alarm := range readAlarms(view) {
-		if alarm.Kind == AlarmCorrupt {
-			corrupt++
-		}
+		alarms[alarm.Kind]++
 	}
-	if corrupt != view.State().CorruptAlarms {
-		complain("%d alarms say CORRUPT, counted are %d", corrupt, view.State().CorruptAlarms)
+	if counted := view.State(); alarms[AlarmCorrupt] != counted.CorruptAlarms || alarms[AlarmNoSpace] != counted.NoSpaceAlarms {
+		complain("the alarms are %v, counted are %d CORRUPT and %d NOSPACE", alarms, counted.CorruptAlarms, counted.NoSpaceAlarms)
 	}
 	if counts != view.State().Counts {
 		complain("counts are %v, records %v", view.State().Counts, counts)

@@ -18,6 +18,7 @@ type Pending struct {
 	err     error // set before done closes
 
 	first   uint64 // sequence number of the first command
+	own     int    // commands at the beginning that are the store's
 	waiting *waiters
 }
 
@@ -48,7 +49,7 @@ func (p *Pending) Wait(ctx context.Context) ([]*TxnResult, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	return p.results, nil
+	return p.results[p.own:], nil
 }
 
 func (p *Pending) complete(place int, result *TxnResult) {

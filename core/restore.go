@@ -161,7 +161,7 @@ func rewrite(db *storage.DB, members []Member) error {
 		voters = append(voters, m.ID)
 	}
 	state := batch.State()
-	state.CorruptAlarms = 0
+	state.CorruptAlarms, state.NoSpaceAlarms = 0, 0
 	state.Conf = raftlog.NewConf(voters, nil)
 	return batch.Commit()
 }

@@ -54,6 +54,8 @@ type Status struct {
 	Compacted    int64
 	Keys         int64 // in all spaces
 	DiskBytes    int64 // of the state on disk
+	SizeBytes    int64 // of the state as the quota counts it
+	QuotaBytes   int64 // 0 for none
 	LiveBytes    int64 // of it, an estimate of what is not garbage
 	HistoryBytes int64 // an estimate of superseded versions
 	StartedAt    time.Time
@@ -67,7 +69,7 @@ func (s *Store) Status() Status {
 		Name: s.identity.Name, ClusterID: s.identity.Cluster, MemberID: s.identity.Member,
 		Leader: raft.Leader, Term: raft.Term, RaftIndex: raft.Commit, AppliedIndex: raft.Applied,
 		Version:   s.cfg.Published.Version,
-		DiskBytes: metrics.DiskBytes, LiveBytes: metrics.LiveBytes, HistoryBytes: s.db.SupersededBytes(), StartedAt: s.started,
+		DiskBytes: metrics.DiskBytes, LiveBytes: metrics.LiveBytes, SizeBytes: s.db.Size(), QuotaBytes: s.cfg.QuotaBytes, HistoryBytes: s.db.SupersededBytes(), StartedAt: s.started,
 	}
 	members := s.roster.current.Load()
 	status.Voters = members.voters()

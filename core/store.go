@@ -198,11 +198,17 @@ func (s *Store) Do(ctx context.Context, txn *corepb.Txn) (*TxnResult, error) {
 // Submit hands a group of commands to the log, in order and without waiting. Groups that one goroutine submits keep
 // their order. Everything in the commands must stay as it is until the results are there.
 func (s *Store) Submit(ctx context.Context, txns ...*corepb.Txn) *Pending {
-	p := newPending(len(txns))
 	if len(txns) == 0 {
+		p := newPending(0)
 		p.fail(nil)
 		return p
 	}
+	own := 0
+	if s.overQuota(txns) {
+		own, txns = 1, append([]*corepb.Txn{s.noSpaceAlarm()}, txns...)
+	}
+	p := newPending(len(txns))
+	p.own = own
 	e := encodings.Get().(*encoding)
 	defer e.giveBack()
 	if err := e.encode(txns); err != nil {

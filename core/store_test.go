@@ -10,11 +10,20 @@ import (
 // openStore opens a store in a directory of the test's and closes it with the test.
 func openStore(t testing.TB, dir string) *Store {
 	t.Helper()
-	s, err := Open(Config{Dir: dir, Name: "test"})
+	return openStoreWith(t, Config{Dir: dir, Name: "test"})
+}
+
+// openStoreWith opens a store and closes it with the test, unless the test does.
+func openStoreWith(t testing.TB, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if s.ctx.Err() != nil {
+			return
+		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}

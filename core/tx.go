@@ -42,6 +42,8 @@ func (t *tx) run(txn *corepb.Txn) *TxnResult {
 	start := t.mark()
 	if err := t.refuseCorrupt(txn); err != nil {
 		result.Err, result.FailedOp = err, -1
+	} else if err := t.refuseGrowth(txn); err != nil {
+		result.Err, result.FailedOp = err, -1
 	} else if err := t.sessionHolds(txn); err != nil {
 		result.Err, result.FailedOp = err, -1
 	} else if err := t.authorize(txn); err != nil {

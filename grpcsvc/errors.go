@@ -45,6 +45,8 @@ var statusByCode = map[core.Code]error{
 	core.CodeTransferFailed:   errTransferFailed,
 	core.CodeCorrupt:          rpctypes.ErrGRPCCorrupt,
 
+	core.CodeNoSpace: rpctypes.ErrGRPCNoSpace,
+
 	core.CodeUserEmpty:            rpctypes.ErrGRPCUserEmpty,
 	core.CodeAuthRevisionOld:      rpctypes.ErrGRPCAuthOldRevision,
 	core.CodePermissionDenied:     rpctypes.ErrGRPCPermissionDenied,

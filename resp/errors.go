@@ -102,6 +102,8 @@ func errorText(err error) string {
 		return "TRYAGAIN too many commands are waiting; the command was not executed"
 	case core.CodeCorrupt:
 		return "MISCONF replicas of the cluster differ: the CORRUPT alarm is raised; the command was not executed"
+	case core.CodeNoSpace:
+		return "OOM command not allowed when used memory > 'maxmemory'."
 	case core.CodeUserEmpty:
 		return errNoAuth
 	case core.CodePermissionDenied, core.CodeUserNotFound, core.CodeAuthRevisionOld:

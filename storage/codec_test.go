@@ -63,7 +63,7 @@ func TestSmallTablesSurviveEncoding(t *testing.T) {
 		}
 	}
 	state := State{AppliedIndex: 1, AppliedTerm: 2, Revision: 3, Compacted: 4, StampMillis: 5, NextCollection: 6, HistoryBytes: 7,
-		CorruptAlarms: 8, AuthRevision: 9, AuthEnabled: true, Conf: []byte("conf")}
+		CorruptAlarms: 8, NoSpaceAlarms: 7, AuthRevision: 9, AuthEnabled: true, Conf: []byte("conf")}
 	for i := range state.Counts {
 		state.Counts[i] = int64(i) << 40
 	}

@@ -56,6 +56,7 @@ func (b *Batch) commitLocked(leases *Leases) error {
 		return err
 	}
 	b.engine.active.write(b, b.base.commit+1, b.db.oldestCommit())
+	b.engine.noteLayers()
 	b.publish(leases)
 	return nil
 }

@@ -30,6 +30,9 @@ type DB struct {
 	compacted  chan struct{}           // capacity 1: a compaction has ended
 	spare      atomic.Pointer[overlay] // of the last batch, for the next one
 
+	tables  atomic.Int64  // bytes of the tables of the present state, as they were measured last
+	resized chan struct{} // capacity 1: they have changed since
+
 	flushed    chan struct{} // capacity 1: any number of flushes are one piece of news
 	flushEnd   chan struct{} // closed to stop the flush watcher
 	flushEnded chan struct{} // closed by the flush watcher
@@ -50,6 +53,7 @@ func Open(options Options) (*DB, error) {
 		logger:     options.Logger,
 		failure:    failure{happened: make(chan struct{})},
 		flushed:    make(chan struct{}, 1),
+		resized:    make(chan struct{}, 1),
 		compacted:  make(chan struct{}, 1),
 		flushEnd:   make(chan struct{}),
 		flushEnded: make(chan struct{}),
@@ -65,6 +69,7 @@ func Open(options Options) (*DB, error) {
 		}
 		return nil, err
 	}
+	db.measure()
 	go db.watchFlushes()
 	return db, nil
 }
@@ -156,6 +161,7 @@ func (db *DB) Defragment(ctx context.Context) error {
 	if err := open.Err(); err != nil {
 		return err
 	}
+	defer db.measure()
 	return db.guarded(func() error {
 		if err := open.pinned.engine.pebble.Compact(ctx, []byte{0}, []byte{0xff}, false); err != nil {
 			return fmt.Errorf("storage: defragment: %w", err)
@@ -164,7 +170,7 @@ func (db *DB) Defragment(ctx context.Context) error {
 	})
 }
 
-// watchFlushes calls OnFlush after flushes. It is a goroutine of its own because Pebble reports flushes under its locks.
+// watchFlushes calls OnFlush after flushes, and measures what they and compactions have left. It is a goroutine of its own because Pebble reports flushes under its locks.
 func (db *DB) watchFlushes() {
 	defer close(db.flushEnded)
 	for {
@@ -173,6 +179,8 @@ func (db *DB) watchFlushes() {
 			if db.Err() == nil {
 				db.options.OnFlush()
 			}
+		case <-db.resized:
+			db.measure()
 		case <-db.flushEnd:
 			return
 		}

@@ -92,6 +92,7 @@ func (e *engine) drainFrozen(l *layer, number uint64, drained chan<- struct{}) {
 	db.committing.Lock()
 	defer db.committing.Unlock()
 	e.frozen = nil
+	e.noteLayers()
 	if p := db.current.Load(); p.engine == e && p.ground != nil {
 		e.raise(p)
 	}

@@ -27,6 +27,7 @@ type engine struct {
 	drained chan struct{} // closed when the frozen layer is in Pebble
 	drains  uint64        // layers frozen so far
 	ground  *ground
+	above   atomic.Int64 // bytes of the two layers
 
 	// installed is the index of the snapshot that this generation began as, 0 if it began empty.
 	installed uint64

@@ -101,8 +101,13 @@ func (db *DB) listener() *pebble.EventListener {
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			db.fail(fmt.Errorf("%w: %s", ErrCorrupt, info))
 		},
-		FlushEnd: func(pebble.FlushInfo) { db.noteFlush() },
+		FlushEnd: func(pebble.FlushInfo) {
+			db.noteFlush()
+			db.noteSize()
+		},
+		TableIngested: func(pebble.TableIngestInfo) { db.noteSize() },
 		CompactionEnd: func(pebble.CompactionInfo) {
+			db.noteSize()
 			select {
 			case db.compacted <- struct{}{}:
 			default:

@@ -30,7 +30,7 @@ func (db *DB) Metrics() Metrics {
 	}
 	return Metrics{
 		DiskBytes:         int64(m.DiskSpaceUsage()),
-		LiveBytes:         m.Total().TablesSize,
+		LiveBytes:         liveBytes(m),
 		MemtableBytes:     int64(m.MemTable.Size),
 		CacheBytes:        m.BlockCache.Size,
 		CacheHits:         m.BlockCache.Hits,
@@ -41,4 +41,45 @@ func (db *DB) Metrics() Metrics {
 		Compactions:       m.Compact.Count,
 		WriteStalls:       db.stalls.Load(),
 	}
+}
+
+// liveBytes is the size of the files that the present state consists of.
+func liveBytes(m *pebble.Metrics) int64 {
+	return m.Total().TablesSize + int64(m.BlobFiles.Local.LiveSize)
+}
+
+// Size is how many bytes the present state takes: its tables on disk, and what is on its way into them. What was
+// overwritten or purged counts until a compaction has come across it. It costs a few nanoseconds.
+func (db *DB) Size() int64 {
+	return db.tables.Load() + db.current.Load().engine.above.Load()
+}
+
+// noteLayers reckons what the layers above Pebble hold. The caller holds committing, without which nobody writes to them.
+func (e *engine) noteLayers() {
+	held := e.active.held
+	if e.frozen != nil {
+		held += e.frozen.held
+	}
+	e.above.Store(int64(held))
+}
+
+// noteSize says that the tables have changed. Pebble's numbers cannot be asked for where it says so.
+func (db *DB) noteSize() {
+	select {
+	case db.resized <- struct{}{}:
+	default:
+	}
+}
+
+// measure looks how large the tables are.
+func (db *DB) measure() {
+	open := db.View() // keeps the engine open
+	defer open.Release()
+	if open.Err() != nil {
+		return
+	}
+	_ = db.guarded(func() error { // which fails with the database alone
+		db.tables.Store(liveBytes(open.pinned.engine.pebble.Metrics()))
+		return nil
+	})
 }

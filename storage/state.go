@@ -24,6 +24,7 @@ type State struct {
 	// tombstones. Versions are counted to within a few bytes.
 	SupersededBytes int64
 	CorruptAlarms   uint64 // rows of the alarm table that say that replicas differ
+	NoSpaceAlarms   uint64 // and that a member is out of space
 	AuthRevision    uint64 // of the tables of users and roles: 1 when they are empty, one more with each change
 	AuthEnabled     bool   // commands are judged by their caller's roles
 }
@@ -49,6 +50,7 @@ func (s *State) Append(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, uint64(n))
 	}
 	dst = binary.AppendUvarint(dst, s.CorruptAlarms)
+	dst = binary.AppendUvarint(dst, s.NoSpaceAlarms)
 	// The revision and, in its last bit, whether authentication is on.
 	auth := s.AuthRevision << 1
 	if s.AuthEnabled {
@@ -79,6 +81,7 @@ func DecodeState(b []byte) (State, error) {
 		s.Counts[i] = int64(d.uvarint())
 	}
 	s.CorruptAlarms = d.uvarint()
+	s.NoSpaceAlarms = d.uvarint()
 	auth := d.uvarint()
 	s.AuthRevision, s.AuthEnabled = auth>>1, auth&1 == 1
 	if conf := d.bytes(); len(conf) > 0 {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -136,5 +137,32 @@ func TestDefragmentGivesBackTheRoomOfWhatIsGone(t *testing.T) {
 	}
 	if _, ok := read(t, db, "1235"); ok {
 		t.Error("what was deleted is there again")
+	}
+}
+
+// The size follows what is written at once, and what a compaction takes away once Defragment has returned.
+func TestTheSizeFollowsWhatIsWrittenAndWhatIsRemoved(t *testing.T) {
+	db := open(t, Options{})
+	empty := db.Size()
+	value := bytes.Repeat([]byte("0123456789"), 10_000)
+	write := func(op func(*Batch, []byte)) {
+		b := db.NewBatch()
+		for i := range 20 {
+			op(b, ElementKey(nil, 1, []byte{byte(i)}))
+		}
+		if err := b.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(func(b *Batch, key []byte) { b.Set(key, value) })
+	if grown := db.Size() - empty; grown < 20*int64(len(value)) || grown > 21*int64(len(value)) {
+		t.Errorf("20 values of %d bytes add %d", len(value), grown)
+	}
+	write(func(b *Batch, key []byte) { b.Delete(key) })
+	if err := db.Defragment(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := db.Size() - empty; left > 20_000 {
+		t.Errorf("without them there are %d bytes more than before", left)
 	}
 }

@@ -30,6 +30,7 @@ const (
 	codeSessionMoved            code = -118
 	codeNoWatcher               code = -121
 	codeReconfigDisabled        code = -123
+	codeQuotaExceeded           code = -125
 )
 
 // codeOf turns an error that a command answered into ZooKeeper's code. Errors about a command's fate have none: the
@@ -61,6 +62,8 @@ func codeOf(err error) code {
 		return codeDataInconsistency
 	case core.CodeUserEmpty, core.CodeUserNotFound, core.CodePermissionDenied, core.CodeAuthRevisionOld:
 		return codeNoAuth
+	case core.CodeNoSpace:
+		return codeQuotaExceeded
 	case core.CodeBadArguments, core.CodeTooLarge:
 		return codeBadArguments
 	default:

@@ -47,6 +47,7 @@ type config struct {
 	ListenPeer    string
 	ListenMetrics string
 
+	QuotaBytes       int64
 	MaxRequestBytes  int64
 	MaxTxnOps        int
 	MaxConnections   int
@@ -128,6 +129,7 @@ func (c *config) settings() []setting {
 		{groupListeners, "listen-peer", address(&c.ListenPeer, "127.0.0.1:2380"), "other members of the cluster"},
 		{groupListeners, "listen-metrics", address(&c.ListenMetrics, "127.0.0.1:7380"), "HTTP: /metrics, /health, /livez, /readyz"},
 
+		{groupLimits, "quota-bytes", size(&c.QuotaBytes, 0, 0), "size of the state beyond which writes are refused, on every member, until there is room and the NOSPACE alarm is cleared; 0 for no bound"},
 		{groupLimits, "max-request-bytes", size(&c.MaxRequestBytes, 1572864, 1<<10), "largest request, and so the largest value"},
 		{groupLimits, "max-txn-ops", number(&c.MaxTxnOps, 128, 1), "most operations in one etcd transaction"},
 		{groupLimits, "max-connections", number(&c.MaxConnections, protocols.DefaultMaxConnections, 1), "most client connections, over all listeners"},

@@ -114,6 +114,20 @@ func retention(s string) (string, error) {
 	return s, nil
 }
 
+// quotaBytes reads --quota-backend-bytes, where 0 is etcd's default and a negative number none.
+func quotaBytes(s string) (string, error) {
+	const etcdDefault = 2 << 30
+	switch n, err := strconv.ParseInt(s, 10, 64); {
+	case err != nil:
+		return "", errors.New("it is a number of bytes")
+	case n < 0:
+		return "0", nil
+	case n == 0:
+		return strconv.Itoa(etcdDefault), nil
+	}
+	return s, nil
+}
+
 // tokenSeconds reads --auth-token-ttl; etcd takes 0 as its default.
 func tokenSeconds(s string) (string, error) {
 	n, err := strconv.ParseUint(s, 10, 31)

@@ -78,6 +78,7 @@ func etcdFlags() []etcdFlag {
 		mapsTo("heartbeat-interval", "100", "heartbeat-interval", milliseconds),
 		mapsTo("election-timeout", "1000", "election-timeout", milliseconds),
 		mapsTo("max-request-bytes", "1572864", "max-request-bytes", nil),
+		mapsTo("quota-backend-bytes", "0", "quota-bytes", quotaBytes),
 		mapsTo("max-txn-ops", "128", "max-txn-ops", nil),
 		mapsTo("max-learners", "1", "max-learners", nil),
 		mapsTo("corrupt-check-time", "", "hash-check-interval", nanoseconds),
@@ -93,7 +94,6 @@ func etcdFlags() []etcdFlag {
 		mapsTo("log-format", "json", "log-format", logFormat),
 
 		refuses("auto-compaction-mode", "periodic", "history is bounded by age; how many revisions are kept cannot be set", "revision"),
-		refuses("quota-backend-bytes", "0", "there is no quota of space, so no NOSPACE alarm would be raised", "-1"),
 		refuses("wal-dir", "", "the log is kept in --data-dir"),
 		refuses("listen-client-http-urls", "", "HTTP beside gRPC is served on --listen-metrics-urls alone"),
 		refuses("max-concurrent-streams", "4294967295", noLimit),

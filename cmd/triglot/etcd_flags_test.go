@@ -112,9 +112,11 @@ func TestEtcdDefaultsAreEtcds(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := []any{c.Name, c.DataDir, c.ListenEtcd, c.AdvertiseEtcd, c.ListenPeer, c.AdvertisePeer, c.InitialCluster, c.ClusterToken,
-		c.ElectionTimeout, c.HistoryAge, c.HistoryBytes, c.ListenRESP + c.ListenZK + c.Listen + c.ListenMetrics, c.LogFormat}
+		c.ElectionTimeout, c.HistoryAge, c.HistoryBytes, c.ListenRESP + c.ListenZK + c.Listen + c.ListenMetrics, c.LogFormat,
+		c.QuotaBytes, c.AuthToken, c.AuthTokenTTL, c.BcryptCost}
 	want := []any{"default", "default.etcd", "localhost:2379", "http://localhost:2379", "localhost:2380", "http://localhost:2380",
-		"default=http://localhost:2380", "etcd-cluster", time.Second, time.Duration(0), int64(0), "", "json"}
+		"default=http://localhost:2380", "etcd-cluster", time.Second, time.Duration(0), int64(0), "", "json",
+		int64(2 << 30), "simple", 5 * time.Minute, 10}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
@@ -126,15 +128,16 @@ func TestEtcdFlagsAreMapped(t *testing.T) {
 		append(urls, "--name", "x", "-name=a", "--listen-peer-urls=http://127.0.0.1:20001", "--initial-advertise-peer-urls=http://localhost:20001",
 			"--initial-cluster=a=http://localhost:20001,b=http://localhost:20006", "--initial-cluster-token=new", "--heartbeat-interval=50",
 			"--election-timeout", "500", "--auto-compaction-retention=2", "--log-format=console", "--log-level=fatal", "--snapshot-count=100",
-			"--quota-backend-bytes=0", "--auto-tls=false", "--strict-reconfig-check=false", "--feature-gates=FastLeaseKeepAlive=true")...)
+			"--quota-backend-bytes=-1", "--auth-token-ttl=60", "--bcrypt-cost=99", "--auto-tls=false", "--strict-reconfig-check=false", "--feature-gates=FastLeaseKeepAlive=true")...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := []any{c.Name, c.DataDir, c.ListenEtcd, c.ListenEtcdToo, c.AdvertiseEtcd, c.ListenPeer, c.AdvertisePeer, c.InitialCluster,
-		c.ClusterToken, c.HeartbeatInterval, c.ElectionTimeout, c.HistoryAge, c.LogFormat, c.LogLevel, c.ListenRESP, c.ListenZK, c.MaxTxnOps}
+		c.ClusterToken, c.HeartbeatInterval, c.ElectionTimeout, c.HistoryAge, c.LogFormat, c.LogLevel, c.ListenRESP, c.ListenZK, c.MaxTxnOps,
+		c.QuotaBytes, c.AuthTokenTTL, c.BcryptCost}
 	want := []any{"a", "a.etcd", "127.0.0.1:20000", "[::1]:20000", "http://0.0.0.0:20000", "127.0.0.1:20001", "http://localhost:20001",
 		"a=http://localhost:20001,b=http://localhost:20006", "new", 50 * time.Millisecond, 500 * time.Millisecond, 2 * time.Hour, "text",
-		"error", "127.0.0.1:6379", "", 7}
+		"error", "127.0.0.1:6379", "", 7, int64(0), time.Minute, 10}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
@@ -142,7 +145,10 @@ func TestEtcdFlagsAreMapped(t *testing.T) {
 
 func TestEtcdFlagsThatWouldNotBeKeptAreRefusedByName(t *testing.T) {
 	for _, c := range []struct{ args, says string }{
-		{"--quota-backend-bytes=8589934592", "--quota-backend-bytes: "},
+		{"--quota-backend-bytes=8GiB", "--quota-backend-bytes: "},
+		{"--auth-token-ttl=5m", "--auth-token-ttl: "},
+		{"--auth-token=paper", "--auth-token: "},
+		{"--bcrypt-cost=high", "--bcrypt-cost: "},
 		{"--unsafe-no-fsync", "--unsafe-no-fsync: "},
 		{"--cert-file=x", "--cert-file: "},
 		{"--auto-tls", "--auto-tls: "},

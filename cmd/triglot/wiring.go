@@ -24,8 +24,8 @@ func openStore(cfg *config, told advertised, peers *transport.Transport, stop <-
 	c := core.Config{
 		Dir: cfg.DataDir, Name: cfg.Name, Logger: logger,
 		HistoryAge: unbounded(cfg.HistoryAge), HistoryBytes: unbounded(cfg.HistoryBytes),
-		CommandBytesMax: commandBytesMax(cfg),
-		CacheBytes:      cfg.BlockCacheBytes, RowCacheBytes: cfg.RowCacheBytes, MemtableBytes: cfg.MemtableBytes, EngineWAL: cfg.EngineWAL,
+		CommandBytesMax: commandBytesMax(cfg), QuotaBytes: cfg.QuotaBytes,
+		CacheBytes: cfg.BlockCacheBytes, RowCacheBytes: cfg.RowCacheBytes, MemtableBytes: cfg.MemtableBytes, EngineWAL: cfg.EngineWAL,
 		RingEvents: cfg.WatchRingEvents, RingBytes: cfg.WatchRingBytes,
 
 		InitialCluster: initialMembers(cfg), Join: cfg.InitialClusterState == stateExisting, ClusterToken: cfg.ClusterToken,
