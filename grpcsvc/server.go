@@ -109,6 +109,7 @@ func New(store *core.Store, opts Options) *Server {
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	leader := newLeadership(store, opts.LeaderPatience)
 	s.grpc = grpc.NewServer(append([]grpc.ServerOption{
+		grpc.Creds(acceptedCredentials()),
 		grpc.MaxRecvMsgSize(opts.MaxRequestBytes + messageOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(math.MaxUint32),

@@ -9,10 +9,13 @@
 //	shared port ───── accept ── recognise ─────┘
 //	                               └─ not one of ours, silent, over the limit: closed, with a reason in the log
 //
+// A port that takes TLS has a handshake in between, and then hands over a SecureConn, on which what is recognised has been
+// decrypted. One that takes both looks at the first byte.
+//
 // # Goroutines
 //
 //   - one accept loop per bound address: started by Start, ends when StopAccepting closes its socket;
-//   - one recogniser per connection of the shared port: ends when the connection is handed over or closed, after the
+//   - one recogniser per connection of the shared port, or of one that takes TLS: ends when the connection is handed over or closed, after the
 //     handshake time-out at the latest; StopAccepting closes the connections that are still in it.
 //
 // Both are owned by the Server and waited for in Shutdown. A hand-over channel has no capacity: a connection that no

@@ -8,7 +8,7 @@ import (
 // feed is the net.Listener of one protocol: it accepts what the dedicated and the shared port bring for it.
 type feed struct {
 	protocol Protocol
-	conns    chan *Conn // no capacity: see the package comment
+	conns    chan net.Conn // no capacity: see the package comment
 	closed   chan struct{}
 	once     sync.Once
 
@@ -17,11 +17,11 @@ type feed struct {
 }
 
 func newFeed(protocol Protocol) *feed {
-	return &feed{protocol: protocol, conns: make(chan *Conn), closed: make(chan struct{})}
+	return &feed{protocol: protocol, conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
 // hand gives a connection to the adapter, and closes it when the adapter takes no more.
-func (f *feed) hand(conn *Conn) {
+func (f *feed) hand(conn net.Conn) {
 	select {
 	case f.conns <- conn:
 	case <-f.closed:

@@ -2,6 +2,7 @@ package protocols
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,12 +37,13 @@ const Shared Protocol = ""
 
 // Server owns the TCP listeners of the three protocols and every connection that came in through them.
 type Server struct {
-	opts     Options
-	logger   *slog.Logger
-	registry *registry
-	feeds    map[Protocol]*feed
-	refusals warning // connections that speak none of our protocols
-	overflow warning // connections over the limit
+	opts       Options
+	logger     *slog.Logger
+	registry   *registry
+	feeds      map[Protocol]*feed
+	refusals   warning // connections that speak none of our protocols
+	overflow   warning // connections over the limit
+	handshakes warning // of TLS, that failed
 
 	running sync.WaitGroup // accept loops and recognisers
 
@@ -54,6 +56,8 @@ type Server struct {
 type port struct {
 	protocol Protocol
 	listener *net.TCPListener
+	security Security
+	config   *tls.Config // nil without TLS
 }
 
 // NewServer makes a server that listens nowhere yet.
@@ -69,9 +73,10 @@ func NewServer(opts Options) *Server {
 	}
 	s := &Server{
 		opts: opts, logger: opts.Logger, registry: newRegistry(opts.MaxConnections), feeds: make(map[Protocol]*feed),
-		refusals: warning{logger: opts.Logger, interval: warningInterval},
-		overflow: warning{logger: opts.Logger, interval: warningInterval},
-		stopping: make(chan struct{}),
+		refusals:   warning{logger: opts.Logger, interval: warningInterval},
+		overflow:   warning{logger: opts.Logger, interval: warningInterval},
+		handshakes: warning{logger: opts.Logger, interval: warningInterval},
+		stopping:   make(chan struct{}),
 	}
 	for _, protocol := range All {
 		s.feeds[protocol] = newFeed(protocol)
@@ -81,14 +86,18 @@ func NewServer(opts Options) *Server {
 
 // Listen binds an address for one protocol, or for all with Shared. Clients may connect from here on; they are served
 // after Start. The error names the flag that the address came from.
-func (s *Server) Listen(protocol Protocol, flag, address string) (net.Addr, error) {
+func (s *Server) Listen(protocol Protocol, flag, address string, security Security) (net.Addr, error) {
 	listener, err := Bind(flag, address)
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ports = append(s.ports, port{protocol: protocol, listener: listener})
+	p := port{protocol: protocol, listener: listener, security: security}
+	if security.TLS != nil {
+		p.config = security.TLS.serverConfig()
+	}
+	s.ports = append(s.ports, p)
 	for _, f := range s.feeds {
 		if protocol == Shared || protocol == f.protocol {
 			f.bound(listener.Addr(), protocol == Shared)
@@ -157,7 +166,11 @@ func (s *Server) accept(p port) {
 			}
 			continue
 		}
-		conn := s.registry.add(raw, p.protocol, p.protocol == Shared)
+		protocol := p.protocol
+		if p.config != nil {
+			protocol = "" // until its handshake is done
+		}
+		conn := s.registry.add(raw, protocol, p.protocol == Shared)
 		switch {
 		case conn == nil:
 			s.overflow.log("connection closed: there are as many as --max-connections allows",
@@ -165,6 +178,8 @@ func (s *Server) accept(p port) {
 			raw.Close()
 		case s.isStopping():
 			conn.Close() // StopAccepting may have looked for it before it was listed
+		case p.config != nil:
+			s.running.Go(func() { s.secure(conn, p) })
 		case p.protocol == Shared:
 			s.running.Go(func() { s.recognise(conn) })
 		default:

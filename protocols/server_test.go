@@ -46,7 +46,7 @@ func start(t *testing.T, opts Options) *rig {
 	opts.Logger = slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	r.Server = NewServer(opts)
 	for _, protocol := range []Protocol{Shared, RESP, Etcd, ZK} {
-		addr, err := r.Listen(protocol, "listen", "127.0.0.1:0")
+		addr, err := r.Listen(protocol, "listen", "127.0.0.1:0", Security{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -310,11 +310,11 @@ func TestAListenerTellsTheAddressOfItsOwnPortFirst(t *testing.T) {
 	if addr := s.Listener(ZK).Addr().(*net.TCPAddr); addr.Port != 0 {
 		t.Errorf("an address before any port: %v", addr)
 	}
-	shared, err := s.Listen(Shared, "listen", "127.0.0.1:0")
+	shared, err := s.Listen(Shared, "listen", "127.0.0.1:0", Security{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := s.Listen(RESP, "listen-resp", "127.0.0.1:0")
+	own, err := s.Listen(RESP, "listen-resp", "127.0.0.1:0", Security{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +373,7 @@ func sockopt(t *testing.T, conn syscall.Conn, level, option int) (value int) {
 
 func TestATakenPortIsReportedWithItsFlagAndAddress(t *testing.T) {
 	r := start(t, Options{})
-	_, err := r.Listen(RESP, "listen-resp", r.addrs[ZK])
+	_, err := r.Listen(RESP, "listen-resp", r.addrs[ZK], Security{})
 	if err == nil || !strings.Contains(err.Error(), "--listen-resp") || !strings.Contains(err.Error(), r.addrs[ZK]) ||
 		!strings.Contains(err.Error(), "already in use") || strings.Contains(err.Error(), "\n") {
 		t.Fatalf("error: %v", err)
@@ -387,7 +387,7 @@ func TestATakenPortIsReportedWithItsFlagAndAddress(t *testing.T) {
 
 func TestClientsThatConnectBeforeStartAreServedAfterIt(t *testing.T) {
 	s := NewServer(Options{})
-	addr, err := s.Listen(RESP, "listen-resp", "127.0.0.1:0")
+	addr, err := s.Listen(RESP, "listen-resp", "127.0.0.1:0", Security{})
 	if err != nil {
 		t.Fatal(err)
 	}

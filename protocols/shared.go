@@ -3,7 +3,7 @@ package protocols
 import (
 	"errors"
 	"io"
-	"log/slog"
+	"net"
 	"os"
 	"time"
 )
@@ -15,29 +15,18 @@ const wordGrace = 50 * time.Millisecond
 // recognise reads just enough of a connection of the shared port to know its protocol, and hands it over.
 func (s *Server) recognise(conn *Conn) {
 	first, verdict, err := firstBytes(conn, s.opts.HandshakeTimeout)
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded) && len(first) == 0:
-		s.logger.Debug("connection closed: it sent nothing", "remote", conn.RemoteAddr().String(),
-			"handshake-timeout", s.opts.HandshakeTimeout)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		s.refusals.log("connection closed: its protocol was not clear in time", slog.String("remote", conn.RemoteAddr().String()),
-			slog.Int("bytes", len(first)), slog.Duration("handshake-timeout", s.opts.HandshakeTimeout))
-	case err != nil: // gone before it said anything useful, or closed by StopAccepting
-	case verdict.Refusal != "":
-		s.refusals.log("connection closed: "+verdict.Refusal, slog.String("remote", conn.RemoteAddr().String()),
-			slog.String("local", conn.LocalAddr().String()))
-	default:
-		conn.replay = first
-		s.registry.settle(conn, verdict.Protocol)
-		s.feeds[verdict.Protocol].hand(conn)
+	protocol := s.judge(conn, first, verdict, err)
+	if protocol == "" {
+		conn.Close()
 		return
 	}
-	conn.Close()
+	conn.replay = first
+	s.settle(conn, protocol, conn)
 }
 
 // firstBytes reads until Recognise has an answer. The deadline is one for all reads, so that sending slowly gains
 // nothing; it is off again when this returns without an error.
-func firstBytes(conn *Conn, timeout time.Duration) (first []byte, verdict Verdict, err error) {
+func firstBytes(conn net.Conn, timeout time.Duration) (first []byte, verdict Verdict, err error) {
 	deadline := time.Now().Add(timeout)
 	first = make([]byte, 0, 64)
 	for {
@@ -45,13 +34,13 @@ func firstBytes(conn *Conn, timeout time.Duration) (first []byte, verdict Verdic
 		if grace := time.Now().Add(wordGrace); verdict.IfSilent != "" && grace.Before(deadline) {
 			wait = grace
 		}
-		if err := conn.TCPConn.SetReadDeadline(wait); err != nil {
+		if err := conn.SetReadDeadline(wait); err != nil {
 			return first, verdict, err
 		}
 		if len(first) == cap(first) {
 			first = append(make([]byte, 0, peekMax), first...)
 		}
-		n, err := conn.TCPConn.Read(first[len(first):cap(first)])
+		n, err := conn.Read(first[len(first):cap(first)])
 		first = first[:len(first)+n]
 		if n > 0 {
 			verdict = Recognise(first)
@@ -61,7 +50,7 @@ func firstBytes(conn *Conn, timeout time.Duration) (first []byte, verdict Verdic
 			return first, verdict, err
 		}
 		if verdict.Protocol != "" || verdict.Refusal != "" {
-			return first, verdict, conn.TCPConn.SetReadDeadline(time.Time{})
+			return first, verdict, conn.SetReadDeadline(time.Time{})
 		}
 	}
 }

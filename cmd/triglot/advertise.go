@@ -46,17 +46,25 @@ func (c *config) advertise(at addresses, logger *slog.Logger) advertised {
 	case c.AdvertiseEtcd != "":
 		for _, place := range splitList(c.AdvertiseEtcd) {
 			if scheme, _ := cutScheme(place); scheme == "" {
-				place = "http://" + place
+				place = c.scheme(c.ListenEtcd) + place
 			}
 			a.clientURLs = append(a.clientURLs, place)
 		}
 	case at.etcd != "":
-		a.clientURLs = []string{"http://" + a.listeners["etcd"]}
+		a.clientURLs = []string{c.scheme(c.ListenEtcd) + a.listeners["etcd"]}
 	case at.shared != "":
-		a.clientURLs = []string{"http://" + a.listeners["all"]}
+		a.clientURLs = []string{c.scheme(c.Listen) + a.listeners["all"]}
 	}
 	c.warnOfUnreachable(a, at, logger)
 	return a
+}
+
+// scheme begins the URL of a listener of etcd clients.
+func (c *config) scheme(listener string) string {
+	if c.talksTLS(listener) {
+		return "https://"
+	}
+	return "http://"
 }
 
 // concrete replaces the host of an address that is a wildcard.

@@ -62,24 +62,36 @@ type config struct {
 	RESPMaxNames     int
 	RESPMaxOutput    int64
 	RESPMaxTracked   int
+	CertFile         string
+	KeyFile          string
+	TrustedCAFile    string
+	ClientCertAuth   bool
+	ClientCRLFile    string
+	CipherSuites     string
+	TLSMinVersion    string
+	TLSMaxVersion    string
+	AutoTLS          bool
+	SelfSignedYears  int
 	AuthToken        string
-	AuthTokenTTL     time.Duration
-	BcryptCost       int
-	ZKLinearizable   bool
-	RESPLocalReads   bool
-	RESPAlwaysMaster bool
-	HistoryAge       time.Duration
-	HistoryBytes     int64
-	BlockCacheBytes  int64
-	RowCacheBytes    int64
-	MemtableBytes    int64
-	EngineWAL        bool
-	WatchRingEvents  int
-	WatchRingBytes   int64
-	RESPEvents       string
-	LogLevel         string
-	LogFormat        string
-	PProf            bool
+
+	ClientCertAllowedHostname string
+	AuthTokenTTL              time.Duration
+	BcryptCost                int
+	ZKLinearizable            bool
+	RESPLocalReads            bool
+	RESPAlwaysMaster          bool
+	HistoryAge                time.Duration
+	HistoryBytes              int64
+	BlockCacheBytes           int64
+	RowCacheBytes             int64
+	MemtableBytes             int64
+	EngineWAL                 bool
+	WatchRingEvents           int
+	WatchRingBytes            int64
+	RESPEvents                string
+	LogLevel                  string
+	LogFormat                 string
+	PProf                     bool
 
 	// What only etcd's command line sets.
 	AsEtcd        bool   // say what etcd says when it is ready
@@ -89,7 +101,8 @@ type config struct {
 const (
 	groupMember    = "Member"
 	groupCluster   = "Cluster"
-	groupListeners = "Listeners (host:port; empty turns one off)"
+	groupListeners = "Listeners (host:port; empty turns one off; tls:, plain: or both: before it says what it takes)"
+	groupTLS       = "TLS of clients (member to member: see Cluster)"
 	groupLimits    = "Limits"
 	groupUsers     = "Users"
 	groupReads     = "Reads and roles"
@@ -128,6 +141,18 @@ func (c *config) settings() []setting {
 		{groupListeners, "listen", address(&c.Listen, "127.0.0.1:7379"), "clients of any of the three: the protocol is recognised by its first bytes"},
 		{groupListeners, "listen-peer", address(&c.ListenPeer, "127.0.0.1:2380"), "other members of the cluster"},
 		{groupListeners, "listen-metrics", address(&c.ListenMetrics, "127.0.0.1:7380"), "HTTP: /metrics, /health, /livez, /readyz"},
+
+		{groupTLS, "cert-file", text(&c.CertFile, ""), "certificate of this server; with it every client listener talks TLS, unless plain: or both: stands before its address"},
+		{groupTLS, "key-file", text(&c.KeyFile, ""), "and its key; both files are read again when they change"},
+		{groupTLS, "auto-tls", toggle(&c.AutoTLS, false), "make a certificate that nobody vouches for, when there is no --cert-file"},
+		{groupTLS, "self-signed-cert-validity", number(&c.SelfSignedYears, 1, 1), "years that it is good for"},
+		{groupTLS, "trusted-ca-file", text(&c.TrustedCAFile, ""), "authorities of clients' certificates; with it every client needs one"},
+		{groupTLS, "client-cert-auth", toggle(&c.ClientCertAuth, false), "every client needs a certificate, and its common name is the user of etcd clients that show no token"},
+		{groupTLS, "client-crl-file", text(&c.ClientCRLFile, ""), "revoked certificates of clients"},
+		{groupTLS, "client-cert-allowed-hostname", text(&c.ClientCertAllowedHostname, ""), "host names of which a client's certificate has to name one, with a comma between"},
+		{groupTLS, "cipher-suites", text(&c.CipherSuites, ""), "cipher suites up to TLS 1.2, by Go's names, with a comma between; empty for Go's choice"},
+		{groupTLS, "tls-min-version", choice(&c.TLSMinVersion, "TLS1.2", "TLS1.2", "TLS1.3"), "oldest version that is taken"},
+		{groupTLS, "tls-max-version", choice(&c.TLSMaxVersion, "", "", "TLS1.2", "TLS1.3"), "newest version that is taken; empty for the newest there is"},
 
 		{groupLimits, "quota-bytes", size(&c.QuotaBytes, 0, 0), "size of the state beyond which writes are refused, on every member, until there is room and the NOSPACE alarm is cleared; 0 for no bound"},
 		{groupLimits, "max-request-bytes", size(&c.MaxRequestBytes, 1572864, 1<<10), "largest request, and so the largest value"},
@@ -284,6 +309,9 @@ func (c *config) check() error {
 	case c.PProf && c.ListenMetrics == "":
 		return errors.New("--pprof needs --listen-metrics, which is turned off")
 	}
+	if err := c.checkClientTLS(); err != nil {
+		return err
+	}
 	if _, _, err := grpcsvc.ParseTokens(c.AuthToken); err != nil {
 		return fmt.Errorf("--auth-token: %w", err)
 	}
@@ -298,9 +326,11 @@ func (c *config) check() error {
 		{"listen-resp", c.ListenRESP}, {"listen-etcd", c.ListenEtcd}, {"listen-zk", c.ListenZK}, {"listen", c.Listen},
 		{"listen-peer", c.ListenPeer}, {"listen-metrics", c.ListenMetrics},
 	} {
-		if l.address == "" || strings.HasSuffix(l.address, ":0") { // the system picks a free port for each 0
+		_, address := cutSecurity(l.address)
+		if address == "" || strings.HasSuffix(address, ":0") { // the system picks a free port for each 0
 			continue
 		}
+		l.address = address
 		if other := taken[l.address]; other != "" {
 			return fmt.Errorf("--%s and --%s have the same address, %s", other, l.flag, l.address)
 		}
@@ -314,7 +344,8 @@ func parseAddress(s string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
-	_, port, err := net.SplitHostPort(s)
+	_, address := cutSecurity(s)
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return "", errors.New("it is host:port, like 127.0.0.1:6379, or empty")
 	}

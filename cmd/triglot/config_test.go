@@ -74,6 +74,7 @@ func TestEverySettingWorksAsFlagVariableAndLineOfTheFile(t *testing.T) {
 	values := map[string]string{
 		"string": "other", "address": "10.0.0.1:99", "number": "1234", "size": "3MiB", "duration": "7s", "bool": "true",
 		"debug|info|warn|error": "debug", "text|json": "json", "letters": "KEx", "new|existing": "existing",
+		"TLS1.2|TLS1.3": "TLS1.2", "|TLS1.2|TLS1.3": "TLS1.2",
 		"members": "default=10.0.0.1:2380,b=10.0.0.2:2380", "addresses": "10.0.0.1:99",
 	}
 	secret := filepath.Join(t.TempDir(), "secret")
@@ -82,14 +83,21 @@ func TestEverySettingWorksAsFlagVariableAndLineOfTheFile(t *testing.T) {
 	}
 	specially := map[string]string{
 		"heartbeat-interval": "20ms", "dev-cluster": "3", "bcrypt-cost": "12",
+		"cipher-suites": "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "tls-min-version": "TLS1.3",
 		"auth-token": "jwt,sign-method=HS256,priv-key=" + secret,
 	}
 	needs := map[string][]string{ // what a setting makes no sense without
-		"name":                  {"--initial-cluster="},
-		"initial-cluster-state": {"--initial-cluster=default=10.0.0.1:2380,b=10.0.0.2:2380"},
-		"peer-cert-file":        {"--peer-key-file=k", "--peer-trusted-ca-file=ca"},
-		"peer-key-file":         {"--peer-cert-file=c", "--peer-trusted-ca-file=ca"},
-		"peer-trusted-ca-file":  {"--peer-cert-file=c", "--peer-key-file=k"},
+		"name":                         {"--initial-cluster="},
+		"initial-cluster-state":        {"--initial-cluster=default=10.0.0.1:2380,b=10.0.0.2:2380"},
+		"cert-file":                    {"--key-file=k"},
+		"key-file":                     {"--cert-file=c"},
+		"trusted-ca-file":              {"--auto-tls"},
+		"client-cert-auth":             {"--auto-tls"},
+		"client-crl-file":              {"--auto-tls"},
+		"client-cert-allowed-hostname": {"--auto-tls"},
+		"peer-cert-file":               {"--peer-key-file=k", "--peer-trusted-ca-file=ca"},
+		"peer-key-file":                {"--peer-cert-file=c", "--peer-trusted-ca-file=ca"},
+		"peer-trusted-ca-file":         {"--peer-cert-file=c", "--peer-key-file=k"},
 	}
 	for _, s := range (&config{}).settings() {
 		if s.name == "config" {
@@ -134,7 +142,7 @@ func TestTheDocumentedDefaults(t *testing.T) {
 		ZKMaxPacketBytes: 1048575, ZKMinSession: 4 * time.Second, ZKMaxSession: 40 * time.Second,
 		ZKMaxWatches: 100_000, ZKMaxInFlight: 256, RESPMaxArguments: 1 << 20, RESPMaxQuery: 64 << 20, RESPMaxNames: 1 << 20,
 		RESPMaxOutput: 32 << 20, RESPMaxTracked: 1_000_000,
-		AuthToken: "simple", AuthTokenTTL: 5 * time.Minute, BcryptCost: 10,
+		TLSMinVersion: "TLS1.2", SelfSignedYears: 1, AuthToken: "simple", AuthTokenTTL: 5 * time.Minute, BcryptCost: 10,
 		HistoryAge: time.Hour, HistoryBytes: 1 << 30, WatchRingEvents: 1 << 16, WatchRingBytes: 16 << 20,
 		BlockCacheBytes: 32 << 20, RowCacheBytes: 32 << 20, MemtableBytes: 8 << 20, LogLevel: "info", LogFormat: "text",
 	}

@@ -66,9 +66,10 @@ func devAddresses(cfg *config, i int) (at addresses, err error) {
 		if l.base == "" {
 			continue
 		}
-		address, e := steppedAddress(l.base, i)
+		security, base := cutSecurity(l.base)
+		address, e := steppedAddress(base, i)
 		err = errors.Join(err, e)
-		*l.own = address
+		*l.own = security + address
 	}
 	return at, err
 }

@@ -201,10 +201,11 @@ func checkEtcd(given map[string]string) error {
 	if given["listen-client-urls"] != "" && given["advertise-client-urls"] == "" {
 		return errors.New("--advertise-client-urls is required when --listen-client-urls is set explicitly")
 	}
-	for _, name := range []string{"listen-client-urls", "listen-metrics-urls"} {
-		if strings.Contains(given[name], "https://") {
-			return fmt.Errorf("--%s: %s is not supported: %s", name, given[name], noClientTLS)
-		}
+	if urls := given["listen-metrics-urls"]; strings.Contains(urls, "https://") {
+		return fmt.Errorf("--listen-metrics-urls: %s is not supported: metrics are served without TLS there", urls)
+	}
+	if urls := given["listen-client-urls"]; strings.Contains(urls, "https://") && given["cert-file"]+given["key-file"] == "" && given["auto-tls"] != "true" {
+		return fmt.Errorf("--listen-client-urls: %s needs --cert-file and --key-file, or --auto-tls", urls)
 	}
 	if given["auto-compaction-mode"] == "revision" && givenOr(given, "auto-compaction-retention", "0") != "0" {
 		return errors.New("--auto-compaction-mode: revision is not supported: history is bounded by age alone")

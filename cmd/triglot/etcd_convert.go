@@ -59,6 +59,37 @@ func bindURLs(s string) (string, error) {
 	return strings.Join(places, ","), nil
 }
 
+// clientListeners turns URLs to listen on for clients into addresses that say whether they take TLS: https:// does, http://
+// does not, and where both have the same host and port one port takes both.
+func clientListeners(s string) (string, error) {
+	if _, err := bindURLs(s); err != nil {
+		return "", err
+	}
+	urls, err := etcdURLs(s)
+	if err != nil {
+		return "", err
+	}
+	var places []string
+	security := map[string]string{}
+	for _, u := range urls {
+		word := securityPlain
+		if u.Scheme == "https" {
+			word = securityTLS
+		}
+		switch before, known := security[u.Host]; {
+		case !known:
+			places = append(places, u.Host)
+			security[u.Host] = word
+		case before != word:
+			security[u.Host] = securityBoth
+		}
+	}
+	for i, place := range places {
+		places[i] = security[place] + place
+	}
+	return strings.Join(places, ","), nil
+}
+
 // bindURL is bindURLs for what listens in one place.
 func bindURL(s string) (string, error) {
 	place, err := bindURLs(s)

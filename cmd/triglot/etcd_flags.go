@@ -57,7 +57,6 @@ func switched(initial string, rows ...etcdFlag) []etcdFlag {
 }
 
 const (
-	noClientTLS = "TLS of etcd clients is not supported: listen on http://, behind a proxy that ends TLS where it is needed"
 	noDiscovery = "members are found by --initial-cluster alone"
 	noTracing   = "there is no tracing"
 	noLimit     = "no such limit is enforced"
@@ -68,7 +67,7 @@ func etcdFlags() []etcdFlag {
 	return slices.Concat([]etcdFlag{
 		mapsTo("name", "default", "name", nil),
 		mapsTo("data-dir", "", "data-dir", nil),
-		mapsTo("listen-client-urls", "http://localhost:2379", "listen-etcd", bindURLs),
+		mapsTo("listen-client-urls", "http://localhost:2379", "listen-etcd", clientListeners),
 		mapsTo("advertise-client-urls", "http://localhost:2379", "advertise-etcd", connectURLs),
 		mapsTo("listen-peer-urls", "http://localhost:2380", "listen-peer", bindURL),
 		mapsTo("initial-advertise-peer-urls", "http://localhost:2380", "advertise-peer", connectURLs),
@@ -90,6 +89,15 @@ func etcdFlags() []etcdFlag {
 		mapsTo("auth-token", "simple", "auth-token", nil),
 		mapsTo("auth-token-ttl", "300", "auth-token-ttl", tokenSeconds),
 		mapsTo("bcrypt-cost", "10", "bcrypt-cost", bcryptCost),
+		mapsTo("cert-file", "", "cert-file", nil),
+		mapsTo("key-file", "", "key-file", nil),
+		mapsTo("trusted-ca-file", "", "trusted-ca-file", nil),
+		mapsTo("client-crl-file", "", "client-crl-file", nil),
+		mapsTo("client-cert-allowed-hostname", "", "client-cert-allowed-hostname", nil),
+		mapsTo("self-signed-cert-validity", "1", "self-signed-cert-validity", nil),
+		mapsTo("cipher-suites", "", "cipher-suites", nil),
+		mapsTo("tls-min-version", "TLS1.2", "tls-min-version", nil),
+		mapsTo("tls-max-version", "", "tls-max-version", nil),
 		mapsTo("log-level", "info", "log-level", logLevel),
 		mapsTo("log-format", "json", "log-format", logFormat),
 
@@ -106,21 +114,11 @@ func etcdFlags() []etcdFlag {
 		refuses("discovery-srv", "", noDiscovery),
 		refuses("discovery-srv-name", "", noDiscovery),
 		refuses("discovery-fallback", "exit", noDiscovery),
-		refuses("cert-file", "", noClientTLS),
-		refuses("key-file", "", noClientTLS),
-		refuses("trusted-ca-file", "", noClientTLS),
-		refuses("client-cert-file", "", noClientTLS),
-		refuses("client-key-file", "", noClientTLS),
-		refuses("client-crl-file", "", noClientTLS),
-		refuses("client-cert-allowed-hostname", "", noClientTLS),
 		refuses("peer-client-cert-file", "", "a member shows the others --peer-cert-file"),
 		refuses("peer-client-key-file", "", "a member shows the others --peer-cert-file"),
 		refuses("peer-crl-file", "", "revoked certificates are not looked up"),
 		refuses("peer-cert-allowed-cn", "", "every certificate of --peer-trusted-ca-file is trusted"),
 		refuses("peer-cert-allowed-hostname", "", "every certificate of --peer-trusted-ca-file is trusted"),
-		refuses("cipher-suites", "", "the cipher suites cannot be set"),
-		refuses("tls-min-version", "TLS1.2", "TLS versions cannot be set"),
-		refuses("tls-max-version", "", "TLS versions cannot be set"),
 		refuses("cors", "*", "origins of browsers are not looked at", ""),
 		refuses("host-whitelist", "*", "host names of requests are not looked at", ""),
 		refuses("logger", "zap", "there is one logger"),
@@ -131,8 +129,6 @@ func etcdFlags() []etcdFlag {
 		{name: "version", fate: etcdOwn, toggle: true},
 	},
 		switched("false",
-			refuses("auto-tls", "", noClientTLS),
-			refuses("client-cert-auth", "", noClientTLS),
 			refuses("peer-auto-tls", "", "give --peer-cert-file, --peer-key-file and --peer-trusted-ca-file"),
 			refuses("peer-skip-client-san-verification", "", "it cannot be set"),
 			refuses("socket-reuse-port", "", "it cannot be set"),
@@ -143,6 +139,8 @@ func etcdFlags() []etcdFlag {
 			refuses("unsafe-no-fsync", "", "what is acknowledged is on disk"),
 			refuses("force-new-cluster", "", "restore a snapshot instead: 'triglot snapshot restore'"),
 			mapsTo("enable-pprof", "", "pprof", nil),
+			mapsTo("auto-tls", "", "auto-tls", nil),
+			mapsTo("client-cert-auth", "", "client-cert-auth", nil),
 		),
 		switched("true", ignores("a change that could cost the quorum is always refused", "strict-reconfig-check")...),
 		switched("true", ignores("a member always asks before it stands for election", "pre-vote")...),
@@ -164,7 +162,7 @@ func etcdFlags() []etcdFlag {
 		ignores("only for tracing", "distributed-tracing-address", "distributed-tracing-service-name", "distributed-tracing-instance-id",
 			"distributed-tracing-sampling-rate"),
 		ignores("only for log rotation", "log-rotation-config-json"),
-		ignores("only for certificates that the server makes", "self-signed-cert-validity"),
+		ignores("the gateway from JSON to gRPC is within the server", "client-cert-file", "client-key-file"),
 		ignores("etcd ignores it too", "cluster-active-size", "cluster-remove-delay", "cluster-sync-interval", "config", "force",
 			"max-result-buffer", "max-retry-attempts", "peer-heartbeat-interval", "peer-election-timeout", "retry-interval", "snapshot",
 			"v", "vv", "test.coverprofile", "test.outputdir"),

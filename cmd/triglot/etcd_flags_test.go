@@ -114,7 +114,7 @@ func TestEtcdDefaultsAreEtcds(t *testing.T) {
 	got := []any{c.Name, c.DataDir, c.ListenEtcd, c.AdvertiseEtcd, c.ListenPeer, c.AdvertisePeer, c.InitialCluster, c.ClusterToken,
 		c.ElectionTimeout, c.HistoryAge, c.HistoryBytes, c.ListenRESP + c.ListenZK + c.Listen + c.ListenMetrics, c.LogFormat,
 		c.QuotaBytes, c.AuthToken, c.AuthTokenTTL, c.BcryptCost}
-	want := []any{"default", "default.etcd", "localhost:2379", "http://localhost:2379", "localhost:2380", "http://localhost:2380",
+	want := []any{"default", "default.etcd", "plain:localhost:2379", "http://localhost:2379", "localhost:2380", "http://localhost:2380",
 		"default=http://localhost:2380", "etcd-cluster", time.Second, time.Duration(0), int64(0), "", "json",
 		int64(2 << 30), "simple", 5 * time.Minute, 10}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
@@ -135,7 +135,7 @@ func TestEtcdFlagsAreMapped(t *testing.T) {
 	got := []any{c.Name, c.DataDir, c.ListenEtcd, c.ListenEtcdToo, c.AdvertiseEtcd, c.ListenPeer, c.AdvertisePeer, c.InitialCluster,
 		c.ClusterToken, c.HeartbeatInterval, c.ElectionTimeout, c.HistoryAge, c.LogFormat, c.LogLevel, c.ListenRESP, c.ListenZK, c.MaxTxnOps,
 		c.QuotaBytes, c.AuthTokenTTL, c.BcryptCost}
-	want := []any{"a", "a.etcd", "127.0.0.1:20000", "[::1]:20000", "http://0.0.0.0:20000", "127.0.0.1:20001", "http://localhost:20001",
+	want := []any{"a", "a.etcd", "plain:127.0.0.1:20000", "plain:[::1]:20000", "http://0.0.0.0:20000", "127.0.0.1:20001", "http://localhost:20001",
 		"a=http://localhost:20001,b=http://localhost:20006", "new", 50 * time.Millisecond, 500 * time.Millisecond, 2 * time.Hour, "text",
 		"error", "127.0.0.1:6379", "", 7, int64(0), time.Minute, 10}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
@@ -150,8 +150,10 @@ func TestEtcdFlagsThatWouldNotBeKeptAreRefusedByName(t *testing.T) {
 		{"--auth-token=paper", "--auth-token: "},
 		{"--bcrypt-cost=high", "--bcrypt-cost: "},
 		{"--unsafe-no-fsync", "--unsafe-no-fsync: "},
-		{"--cert-file=x", "--cert-file: "},
-		{"--auto-tls", "--auto-tls: "},
+		{"--cert-file=x", "--cert-file and --key-file"},
+		{"--peer-auto-tls", "--peer-auto-tls: "},
+		{"--trusted-ca-file=ca", "--cert-file and --key-file"},
+		{"--cipher-suites=ROT13 --auto-tls", "ROT13"},
 		{"--auth-token=jwt,pub-key=x", "--auth-token: "},
 		{"--feature-gates=InitialCorruptCheck=true", "--feature-gates: InitialCorruptCheck=true"},
 		{"--log-outputs=stderr,/var/log/etcd", "--log-outputs: "},
@@ -205,7 +207,7 @@ func TestEtcdFileWinsOverFlagsAndVariables(t *testing.T) {
 		t.Errorf("the unknown key is not told: %v", notes)
 	}
 	write("client-transport-security:\n  cert-file: x\n")
-	if _, _, err := etcdLine(nil, "--config-file", path); err == nil || !strings.Contains(err.Error(), "--cert-file: ") {
+	if _, _, err := etcdLine(nil, "--config-file", path); err == nil || !strings.Contains(err.Error(), "--cert-file and --key-file") {
 		t.Errorf("a certificate in the file: %v", err)
 	}
 }

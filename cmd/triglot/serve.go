@@ -154,6 +154,10 @@ func (n *node) waiting(reason string) {
 
 // bind takes every port.
 func (n *node) bind() (err error) {
+	secured, err := n.cfg.openClientTLS(n.logger)
+	if err != nil {
+		return err
+	}
 	n.server = protocols.NewServer(protocols.Options{
 		HandshakeTimeout: n.cfg.HandshakeTimeout, MaxConnections: n.cfg.MaxConnections, Logger: n.logger,
 	})
@@ -171,14 +175,16 @@ func (n *node) bind() (err error) {
 		if l.address == "" {
 			continue
 		}
-		addr, err := n.server.Listen(l.protocol, l.flag, l.address)
+		_, place := cutSecurity(l.address)
+		addr, err := n.server.Listen(l.protocol, l.flag, place, securityOf(l.address, secured))
 		if err != nil {
 			return err
 		}
 		*l.bound = addr.String()
 	}
 	for _, address := range splitList(n.cfg.ListenEtcdToo) {
-		if _, err := n.server.Listen(protocols.Etcd, "listen-etcd", address); err != nil {
+		_, place := cutSecurity(address)
+		if _, err := n.server.Listen(protocols.Etcd, "listen-etcd", place, securityOf(address, secured)); err != nil {
 			return err
 		}
 	}

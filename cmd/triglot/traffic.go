@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"net"
 	"sync/atomic"
 
@@ -37,8 +38,24 @@ func (l countedListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &countedConn{conn, l.traffic}, nil
+	counted := &countedConn{conn, l.traffic}
+	if secured, ok := conn.(secureConn); ok {
+		return struct {
+			*countedConn
+			agreed
+		}{counted, secured}, nil
+	}
+	return counted, nil
 }
+
+// secureConn is a connection over TLS; agreed is what both sides have agreed on.
+type (
+	secureConn interface {
+		net.Conn
+		agreed
+	}
+	agreed interface{ ConnectionState() tls.ConnectionState }
+)
 
 type countedConn struct {
 	net.Conn

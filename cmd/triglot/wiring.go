@@ -111,7 +111,7 @@ func newAdapters(cfg *config, store *core.Store, at addresses, grpcOptions []grp
 		protocols.Etcd: grpcsvc.New(store, grpcsvc.Options{
 			MaxRequestBytes: int(cfg.MaxRequestBytes), MaxTxnOps: cfg.MaxTxnOps,
 			LeaderPatience: leaderElections * cfg.ElectionTimeout, ServerOptions: grpcOptions, Version: version, Logger: logger,
-			Tokens: tokens, BcryptCost: cfg.BcryptCost,
+			Tokens: tokens, BcryptCost: cfg.BcryptCost, ClientCertAuth: cfg.ClientCertAuth,
 		}),
 		protocols.ZK: zkcompat.New(store, zkcompat.Options{
 			PacketBytesMax: int(cfg.ZKMaxPacketBytes), HandshakeTimeout: cfg.HandshakeTimeout,
