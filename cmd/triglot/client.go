@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -13,7 +12,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
@@ -35,6 +33,7 @@ const (
 
 // clientFlags are those of every command that talks to a cluster.
 type clientFlags struct {
+	dialer
 	endpoints []string
 	timeout   time.Duration
 	output    string
@@ -45,7 +44,8 @@ func (f *clientFlags) register(cmd *cobra.Command, outputs ...string) {
 	if given := os.Getenv(endpointsVariable); given != "" {
 		usual = given
 	}
-	cmd.Flags().StringSliceVar(&f.endpoints, "endpoints", splitList(usual), "etcd addresses of members, host:port; the first that answers is asked ("+endpointsVariable+")")
+	cmd.Flags().StringSliceVar(&f.endpoints, "endpoints", splitList(usual), "etcd addresses of members, host:port or https://host:port; the first that answers is asked ("+endpointsVariable+")")
+	f.dialer.register(cmd)
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 10*time.Second, "time for the answer")
 	if len(outputs) > 0 {
 		cmd.Flags().VarP(choice(&f.output, outputs[0], outputs...), "output", "o", "form of the output")
@@ -56,6 +56,7 @@ func (f *clientFlags) register(cmd *cobra.Command, outputs ...string) {
 type member struct {
 	endpoint string // host:port
 	conn     *grpc.ClientConn
+	dialer   *dialer // to reach others in the same way
 
 	version string // of Triglot; empty if it is something else
 	status  *pb.StatusResponse
@@ -64,29 +65,6 @@ type member struct {
 func (m *member) cluster() pb.ClusterClient         { return pb.NewClusterClient(m.conn) }
 func (m *member) maintenance() pb.MaintenanceClient { return pb.NewMaintenanceClient(m.conn) }
 func (m *member) close()                            { m.conn.Close() }
-
-// dialMember connects to one member and asks how it is.
-func dialMember(ctx context.Context, endpoint string) (*member, error) {
-	scheme, address := cutScheme(endpoint)
-	if scheme == "https" {
-		return nil, errors.New("https is not served to clients yet: use host:port")
-	}
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return nil, errors.New("an endpoint is host:port")
-	}
-	conn, err := grpc.NewClient("passthrough:///"+address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(snapshotMessageMax)))
-	if err != nil {
-		return nil, err
-	}
-	m := &member{endpoint: address, conn: conn}
-	if err := m.ask(ctx); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return m, nil
-}
 
 // ask gets the member's status.
 func (m *member) ask(ctx context.Context) error {
@@ -109,7 +87,7 @@ func (f *clientFlags) connect(ctx context.Context) (*member, error) {
 	var second *member
 	var problems []string
 	for _, endpoint := range f.endpoints {
-		m, err := dialMember(ctx, endpoint)
+		m, err := f.dial(ctx, endpoint)
 		switch {
 		case err != nil:
 			problems = append(problems, fmt.Sprintf("%s: %v", endpoint, err))

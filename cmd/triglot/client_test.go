@@ -149,7 +149,7 @@ func TestABackupGetsItsNameWhenAllOfItIsThere(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			fake := startFakeMember(t, c.fake)
-			m, err := dialMember(t.Context(), fake.address)
+			m, err := (&dialer{}).dial(t.Context(), fake.address)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -236,7 +236,7 @@ func (m *member) leader(ctx context.Context) (*member, error) {
 		err = fmt.Errorf("the leader, %s, has no address for etcd clients", label(other))
 		for _, url := range other.ClientURLs {
 			var leader *member
-			if leader, err = dialMember(ctx, url); err == nil {
+			if leader, err = m.dialer.dial(ctx, url); err == nil {
 				return leader, nil
 			}
 			err = fmt.Errorf("the leader, %s, does not answer at %s: %w", label(other), url, err)

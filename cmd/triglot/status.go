@@ -103,7 +103,7 @@ func (f *clientFlags) look(parent context.Context) (*clusterView, error) {
 	view := &clusterView{ClusterID: idText(first.status.Header.ClusterId), Members: make([]memberView, len(members))}
 	var asking sync.WaitGroup
 	for i, m := range members {
-		asking.Go(func() { view.Members[i] = lookAt(ctx, m) })
+		asking.Go(func() { view.Members[i] = lookAt(ctx, &f.dialer, m) })
 	}
 	alarms := first.alarms(ctx)
 	asking.Wait()
@@ -129,7 +129,7 @@ func (m *member) alarms(ctx context.Context) []*pb.AlarmMember {
 }
 
 // lookAt asks one member, at one of its addresses after the other.
-func lookAt(ctx context.Context, m *pb.Member) memberView {
+func lookAt(ctx context.Context, d *dialer, m *pb.Member) memberView {
 	v := memberView{ID: idText(m.ID), Name: m.Name, Alarms: []string{}}
 	if startedText(m) != "started" {
 		v.Role = startedText(m)
@@ -138,7 +138,7 @@ func lookAt(ctx context.Context, m *pb.Member) memberView {
 	v.Role, v.Error = "unreachable", "it has no address for etcd clients"
 	for _, url := range m.ClientURLs {
 		_, v.Endpoint = cutScheme(url)
-		asked, err := dialMember(ctx, url)
+		asked, err := d.dial(ctx, url)
 		if err == nil {
 			defer asked.close()
 			begun := time.Now()

@@ -39,14 +39,30 @@ func summary(cfg *config, at addresses) string {
 		}
 		b.WriteString(strings.TrimRight(fmt.Sprintf("  %-10s %-22s %s", what, address, try), " ") + "\n")
 	}
-	row("Redis", at.resp, "redis-cli "+redisAddress(at.resp)+" set /greeting hello")
-	row("etcd", at.etcd, "etcdctl --endpoints="+reachable(at.etcd)+" get /greeting")
+	row("Redis", at.resp, "redis-cli "+redisAddress(at.resp)+tlsFlag(cfg)+" set /greeting hello")
+	row("etcd", at.etcd, "etcdctl --endpoints="+etcdEndpoint(cfg, at.etcd)+" get /greeting")
 	row("ZooKeeper", at.zk, "zkCli.sh -server "+reachable(at.zk)+" get /greeting")
 	row("all three", at.shared, "any client: the protocol is recognised by its first bytes")
 	row("peers", at.peer, "")
 	row("metrics", at.metrics, "curl http://"+reachable(at.metrics)+"/metrics")
 	b.WriteString("\n")
 	return b.String()
+}
+
+// etcdEndpoint is where etcdctl finds the listener.
+func etcdEndpoint(cfg *config, address string) string {
+	if cfg.talksTLS(cfg.ListenEtcd) {
+		return "https://" + reachable(address)
+	}
+	return reachable(address)
+}
+
+// tlsFlag is what redis-cli needs for a listener with TLS.
+func tlsFlag(cfg *config) string {
+	if cfg.talksTLS(cfg.ListenRESP) {
+		return " --tls"
+	}
+	return ""
 }
 
 // reachable turns an address to listen on into one to connect to: a wildcard becomes this machine.
