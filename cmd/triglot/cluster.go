@@ -122,7 +122,7 @@ func isWildcard(host string) bool {
 }
 
 // peerTLS says whether members talk TLS with each other.
-func (c *config) peerTLS() bool { return c.PeerCertFile != "" }
+func (c *config) peerTLS() bool { return c.PeerCertFile != "" || c.PeerAutoTLS }
 
 // peerURL completes the address of a member.
 func (c *config) peerURL(place string) string {
@@ -212,6 +212,12 @@ func (c *config) checkPeerTLS() error {
 	if len(given) > 0 && len(missing) > 0 {
 		return fmt.Errorf("%s is given without %s: TLS between members is mutual and takes all three files",
 			strings.Join(given, " and "), strings.Join(missing, " and "))
+	}
+	switch {
+	case (c.PeerClientCertFile == "") != (c.PeerClientKeyFile == ""):
+		return errors.New("--peer-client-cert-file and --peer-client-key-file go together")
+	case len(given) == 0 && c.PeerClientCertFile+c.PeerCRLFile+c.PeerAllowedNames+c.PeerAllowedHosts != "":
+		return errors.New("--peer-client-cert-file, --peer-crl-file, --peer-cert-allowed-cn and --peer-cert-allowed-hostname need --peer-cert-file, --peer-key-file and --peer-trusted-ca-file")
 	}
 	all := splitList(c.AdvertisePeer)
 	for _, f := range c.founders() {

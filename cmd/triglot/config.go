@@ -38,6 +38,12 @@ type config struct {
 	PeerCertFile        string
 	PeerKeyFile         string
 	PeerTrustedCAFile   string
+	PeerClientCertFile  string
+	PeerClientKeyFile   string
+	PeerCRLFile         string
+	PeerAllowedNames    string
+	PeerAllowedHosts    string
+	PeerAutoTLS         bool
 	DevCluster          int
 
 	ListenRESP    string
@@ -133,6 +139,12 @@ func (c *config) settings() []setting {
 		{groupCluster, "peer-cert-file", text(&c.PeerCertFile, ""), "TLS between members, both ways: this member's certificate"},
 		{groupCluster, "peer-key-file", text(&c.PeerKeyFile, ""), "and its key"},
 		{groupCluster, "peer-trusted-ca-file", text(&c.PeerTrustedCAFile, ""), "and the authority that the others' certificates are from"},
+		{groupCluster, "peer-client-cert-file", text(&c.PeerClientCertFile, ""), "certificate that is shown to members that this one calls, in place of --peer-cert-file"},
+		{groupCluster, "peer-client-key-file", text(&c.PeerClientKeyFile, ""), "and its key"},
+		{groupCluster, "peer-crl-file", text(&c.PeerCRLFile, ""), "revoked certificates of members"},
+		{groupCluster, "peer-cert-allowed-cn", text(&c.PeerAllowedNames, ""), "common names that members' certificates may have, with a comma between; empty for any"},
+		{groupCluster, "peer-cert-allowed-hostname", text(&c.PeerAllowedHosts, ""), "host names of which a member's certificate has to name one, with a comma between"},
+		{groupCluster, "peer-auto-tls", toggle(&c.PeerAutoTLS, false), "TLS between members with certificates that nobody vouches for: what is said is secret, who says it is not known"},
 		{groupCluster, "dev-cluster", number(&c.DevCluster, 0, 0), "run so many members on this machine, to try things out; the ports of each are 100 above the one before"},
 
 		{groupListeners, "listen-resp", address(&c.ListenRESP, "127.0.0.1:6379"), "Redis clients"},

@@ -86,6 +86,7 @@ func TestEverySettingWorksAsFlagVariableAndLineOfTheFile(t *testing.T) {
 		"cipher-suites": "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "tls-min-version": "TLS1.3",
 		"auth-token": "jwt,sign-method=HS256,priv-key=" + secret,
 	}
+	peerFiles := []string{"--peer-cert-file=c", "--peer-key-file=k", "--peer-trusted-ca-file=ca"}
 	needs := map[string][]string{ // what a setting makes no sense without
 		"name":                         {"--initial-cluster="},
 		"initial-cluster-state":        {"--initial-cluster=default=10.0.0.1:2380,b=10.0.0.2:2380"},
@@ -95,6 +96,11 @@ func TestEverySettingWorksAsFlagVariableAndLineOfTheFile(t *testing.T) {
 		"client-cert-auth":             {"--auto-tls"},
 		"client-crl-file":              {"--auto-tls"},
 		"client-cert-allowed-hostname": {"--auto-tls"},
+		"peer-client-cert-file":        append([]string{"--peer-client-key-file=k"}, peerFiles...),
+		"peer-client-key-file":         append([]string{"--peer-client-cert-file=c"}, peerFiles...),
+		"peer-crl-file":                peerFiles,
+		"peer-cert-allowed-cn":         peerFiles,
+		"peer-cert-allowed-hostname":   peerFiles,
 		"peer-cert-file":               {"--peer-key-file=k", "--peer-trusted-ca-file=ca"},
 		"peer-key-file":                {"--peer-cert-file=c", "--peer-trusted-ca-file=ca"},
 		"peer-trusted-ca-file":         {"--peer-cert-file=c", "--peer-key-file=k"},

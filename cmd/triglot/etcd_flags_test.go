@@ -151,7 +151,7 @@ func TestEtcdFlagsThatWouldNotBeKeptAreRefusedByName(t *testing.T) {
 		{"--bcrypt-cost=high", "--bcrypt-cost: "},
 		{"--unsafe-no-fsync", "--unsafe-no-fsync: "},
 		{"--cert-file=x", "--cert-file and --key-file"},
-		{"--peer-auto-tls", "--peer-auto-tls: "},
+		{"--peer-crl-file=x", "--peer-crl-file"},
 		{"--trusted-ca-file=ca", "--cert-file and --key-file"},
 		{"--cipher-suites=ROT13 --auto-tls", "ROT13"},
 		{"--auth-token=jwt,pub-key=x", "--auth-token: "},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/grpc"
@@ -69,9 +70,31 @@ func openTransport(cfg *config, told advertised, listener net.Listener, logger *
 		MessageBytesMax: max(64<<20, 2*commandBytesMax(cfg)), // an entry, and what is around it
 	}
 	if cfg.peerTLS() {
-		options.TLS = &transport.TLSConfig{CertFile: cfg.PeerCertFile, KeyFile: cfg.PeerKeyFile, TrustedCAFile: cfg.PeerTrustedCAFile}
+		var err error
+		if options.TLS, err = peerTLS(cfg); err != nil {
+			return nil, err
+		}
 	}
 	return transport.New(options)
+}
+
+// peerTLS gives the files that members know each other by; they win over a certificate of the member's own, which is made
+// here.
+func peerTLS(cfg *config) (*transport.TLSConfig, error) {
+	t := &transport.TLSConfig{
+		CertFile: cfg.PeerCertFile, KeyFile: cfg.PeerKeyFile, TrustedCAFile: cfg.PeerTrustedCAFile, CRLFile: cfg.PeerCRLFile,
+		AllowedNames: splitList(cfg.PeerAllowedNames), AllowedHostnames: splitList(cfg.PeerAllowedHosts),
+		ClientCertFile: cfg.PeerClientCertFile, ClientKeyFile: cfg.PeerClientKeyFile,
+	}
+	if t.CertFile != "" {
+		return t, nil
+	}
+	var err error
+	t.SelfSigned = true
+	if t.CertFile, t.KeyFile, err = selfSigned(filepath.Join(cfg.DataDir, "peer-tls"), cfg.listenHosts(), cfg.SelfSignedYears); err != nil {
+		return nil, fmt.Errorf("--peer-auto-tls: %w", err)
+	}
+	return t, nil
 }
 
 // commandBytesMax is the largest command that a request of any protocol can become: keys and values stay as long as they

@@ -183,3 +183,68 @@ func TestTLSFilesAreCheckedAtTheStart(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Members with certificates of their own making know nobody by them, and still talk in secret.
+func TestMembersWithCertificatesOfTheirOwnTalk(t *testing.T) {
+	ours, theirs := newAuthority(t), newAuthority(t)
+	own := func(a *authority) *TLSConfig {
+		files := a.issue(t, a)
+		return &TLSConfig{CertFile: files.CertFile, KeyFile: files.KeyFile, SelfSigned: true}
+	}
+	a := start(t, newNode(1), Options{TLS: own(ours)})
+	b := start(t, newNode(2), Options{TLS: own(theirs)})
+	a.SetPeers([]raftlog.Peer{b.peer()})
+	if answer, err := a.Call(t.Context(), 2, []byte("hello")); err != nil || string(answer) != "1 to 2: hello" {
+		t.Errorf("answered %q, %v", answer, err)
+	}
+}
+
+func TestACertificateIsRefusedForItsNameAndWhenItIsRevoked(t *testing.T) {
+	ca := newAuthority(t)
+	for _, test := range []struct {
+		name   string
+		change func(b *TLSConfig)
+		says   string // empty: it is taken
+	}{
+		{"one of several names", func(b *TLSConfig) { b.AllowedNames = []string{"other", "member"} }, ""},
+		{"another name", func(b *TLSConfig) { b.AllowedNames = []string{"other"} }, "is for"},
+		{"another host", func(b *TLSConfig) { b.AllowedHostnames = []string{"other"} }, "names none of"},
+		{"another one is revoked", func(b *TLSConfig) { b.CRLFile = ca.revoke(t, 9999) }, ""},
+		{"revoked", func(b *TLSConfig) { b.CRLFile = ca.revoke(t, ca.serial+1) }, "is revoked"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			callee, caller := ca.issue(t, ca), ca.issue(t, ca) // the caller's is the last
+			test.change(callee)
+			b := start(t, newNode(2), Options{TLS: callee})
+			a := start(t, newNode(1), Options{TLS: caller})
+			a.SetPeers([]raftlog.Peer{b.peer()})
+			if test.says == "" {
+				a.log.await(t, "connected to member", 1)
+				return
+			}
+			b.log.await(t, test.says, 1)
+		})
+	}
+}
+
+// revoke writes a list with one serial number.
+func (a *authority) revoke(t *testing.T, serial int64) string {
+	list := &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour),
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(serial), RevocationTime: time.Now()}},
+	}
+	issuer := *a.certificate
+	issuer.KeyUsage |= x509.KeyUsageCRLSign
+	if len(issuer.SubjectKeyId) == 0 {
+		issuer.SubjectKeyId = []byte{1}
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, &issuer, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "crl")
+	if err := os.WriteFile(path, der, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
