@@ -50,6 +50,9 @@ var confined = map[string][]string{
 	"google.golang.org/grpc":               {"grpcsvc", "raftlog", "cmd"}, // etcd's API, the way between members, the commands that ask a server
 	"go.etcd.io/etcd/api":                  {"grpcsvc", "cmd"},
 	"github.com/golang-jwt/jwt":            {"grpcsvc"},
+	"github.com/grpc-ecosystem":            {"grpcsvc"}, // the JSON gateway
+	"github.com/gorilla/websocket":         {"grpcsvc"},
+	"golang.org/x/net":                     {"grpcsvc"}, // HTTP/2 and HPACK, to see where a connection belongs
 	"golang.org/x/crypto":                  {"core"}, // bcrypt
 	"github.com/prometheus":                {"cmd"},
 	"github.com/spf13":                     {"cmd"},

@@ -24,6 +24,7 @@ type node struct {
 	ctx    context.Context
 	store  *core.Store
 	server *Server
+	dial   func(context.Context) (net.Conn, error) // to the client port
 	conn   *grpc.ClientConn
 	kv     pb.KVClient
 	lease  pb.LeaseClient
@@ -74,6 +75,7 @@ func serveNode(t testing.TB, store *core.Store, opts Options) *node {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	n := &node{t: t, ctx: ctx, store: store, server: New(store, opts)}
 	listener := bufconn.Listen(1 << 20)
+	n.dial = listener.DialContext
 	served := make(chan error, 1)
 	go func() { served <- n.server.Serve(listener) }()
 	n.conn, err = grpc.NewClient("passthrough:///test",

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ const (
 	progressIntervalDefault = 10 * time.Minute
 	leaderPatienceDefault   = 3 * time.Second
 	bcryptCostDefault       = 10
+	handshakeTimeoutDefault = 10 * time.Second
 
 	streamWorkers = 128
 
@@ -50,6 +52,15 @@ type Options struct {
 	// ClientCertAuth says that clients may be recognised by the common name of their certificate.
 	ClientCertAuth bool
 
+	// HandshakeTimeout is how long a connection may take to show whether it speaks gRPC or else HTTP, and to send the header
+	// of a request; 10 s.
+	HandshakeTimeout time.Duration
+	Metrics          http.Handler // what answers /metrics; nil = nothing does
+	NoGateway        bool         // answer no calls in JSON
+	// Origins are those whose pages may read answers over HTTP (CORS), and Hosts the names that requests without TLS may be
+	// for; empty, or with "*" among them = all.
+	Origins, Hosts []string
+
 	Version       string              // Triglot's own, told by Status in metadata; empty = not told
 	ServerOptions []grpc.ServerOption // beside our own, such as interceptors that count
 
@@ -68,6 +79,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.LeaderPatience <= 0 {
 		o.LeaderPatience = leaderPatienceDefault
+	}
+	if o.HandshakeTimeout <= 0 {
+		o.HandshakeTimeout = handshakeTimeoutDefault
 	}
 	if o.Tokens == nil {
 		o.Tokens = simpleTokens{}
@@ -89,10 +103,11 @@ type Server struct {
 	clusterID, memberID uint64
 
 	grpc     *grpc.Server
+	front    *front
 	health   *health.Server
 	lifetime context.Context // ends when Shutdown begins, and the streams with it
 	end      context.CancelFunc
-	owned    sync.WaitGroup // receivers, and what follows leader and alarms
+	owned    sync.WaitGroup // receivers, the gateway's connection, and what follows leader and alarms
 }
 
 // New makes a server. It owns no socket until Serve, and must be given to Shutdown in the end.
@@ -129,16 +144,47 @@ func New(store *core.Store, opts Options) *Server {
 	pb.RegisterMaintenanceServer(s.grpc, &maintenanceService{Server: s})
 	pb.RegisterAuthServer(s.grpc, &authService{Server: s})
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthService{Server: s.health, lifetime: s.lifetime})
+	front, err := newFront(s)
+	if err != nil {
+		panic(err) // rows of a table that contradict each other: a mistake of this package
+	}
+	s.front = front
+	if front.gateway != nil {
+		s.owned.Go(func() { s.grpc.Serve(front.gateway.inside) })
+	}
 	s.owned.Go(func() { leader.run(s.lifetime.Done()) })
 	s.owned.Go(func() { s.followHealth(leader) })
 	return s
 }
 
-// Serve answers the connections of a listener until Shutdown, and then returns nil. It may be called for several
-// listeners at once.
+// Serve answers the connections of a listener until Shutdown, and then returns nil: gRPC, and everything else over HTTP. It
+// may be called for several listeners at once, and so may its parts, ServeGRPC and ServeHTTP.
 func (s *Server) Serve(l net.Listener) error {
+	split := newSplitter(l, s.opts.HandshakeTimeout)
+	var serving sync.WaitGroup
+	serving.Go(func() { s.ServeGRPC(split.grpc) }) // both end when the splitter does, whose error tells why
+	serving.Go(func() { s.ServeHTTP(split.http) })
+	err := split.run()
+	serving.Wait()
+	if s.lifetime.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// ServeGRPC is Serve for a listener with gRPC alone.
+func (s *Server) ServeGRPC(l net.Listener) error {
 	err := s.grpc.Serve(l)
 	if errors.Is(err, grpc.ErrServerStopped) {
+		return nil
+	}
+	return err
+}
+
+// ServeHTTP is Serve for a listener without gRPC.
+func (s *Server) ServeHTTP(l net.Listener) error {
+	err := s.front.server.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return err
@@ -151,6 +197,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.end()
 	stopped := make(chan struct{})
 	go func() {
+		s.front.shutdown(ctx) // first, since its requests become gRPC's
 		s.grpc.GracefulStop()
 		s.owned.Wait()
 		close(stopped)

@@ -1,0 +1,179 @@
+package grpcsvc
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/status"
+
+	"github.com/triglot/triglot/core"
+)
+
+// Probes: questions about a member over HTTP, for orchestrators and load balancers, with etcd's paths and words.
+
+// answersWithin is how long a read may take for the member to count as healthy.
+const answersWithin = time.Second
+
+// prober answers them.
+type prober struct {
+	store func() (*core.Store, error) // the error says why there is none: the member starts, or stops
+}
+
+// check is one thing that a probe looks at.
+type check struct {
+	name string
+	run  func(prober, context.Context) error
+}
+
+// checks are what each probe looks at, in the order they are told. A member that starts or stops is alive: there is
+// nothing that a restart would better.
+var (
+	aliveChecks = []check{
+		{"serializable_read", prober.alive},
+	}
+	readyChecks = []check{
+		{"data_corruption", prober.notCorrupt},
+		{"serializable_read", func(p prober, ctx context.Context) error { return p.read(ctx, core.Local) }},
+		{"linearizable_read", func(p prober, ctx context.Context) error { return p.read(ctx, core.Linearizable) }},
+		{"non_learner", prober.notLearner},
+	}
+)
+
+// Probes makes a mux answer /health, /livez, /readyz and their parts. store gives the store of the member, or says why there
+// is none; it is asked at each probe.
+func Probes(mux *http.ServeMux, store func() (*core.Store, error)) {
+	p := prober{store}
+	mux.HandleFunc("/health", onlyGet(p.health))
+	for root, checks := range map[string][]check{"/livez": aliveChecks, "/readyz": readyChecks} {
+		mux.HandleFunc(root, onlyGet(p.serve(checks)))
+		for i := range checks {
+			mux.HandleFunc(root+"/"+checks[i].name, onlyGet(p.serve(checks[i:i+1])))
+		}
+	}
+}
+
+// serve runs checks, but for those that ?exclude= names, and tells of each when one fails or ?verbose asks for it.
+func (p prober) serve(checks []check) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		failed := false
+		var told strings.Builder
+		for _, c := range checks {
+			if len(checks) > 1 && slices.Contains(query["exclude"], c.name) {
+				continue
+			}
+			if err := c.run(p, r.Context()); err != nil {
+				failed = true
+				fmt.Fprintf(&told, "[-]%s failed: %v\n", c.name, err)
+			} else {
+				fmt.Fprintf(&told, "[+]%s ok\n", c.name)
+			}
+		}
+		if failed {
+			http.Error(w, told.String(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if !query.Has("verbose") {
+			told.Reset()
+		}
+		_, _ = io.WriteString(w, told.String()+"ok\n") // to a client that may be gone
+	}
+}
+
+// health is the older probe: alarms, a leader and a read. ?serializable=true asks for this member's own state, which needs
+// no leader. Alarms that ?exclude= names do not count.
+func (p prober) health(w http.ResponseWriter, r *http.Request) {
+	answer := struct {
+		Health string `json:"health"`
+		Reason string `json:"reason"`
+	}{Health: "true"}
+	query := r.URL.Query()
+	if reason := p.unhealthy(r.Context(), query.Get("serializable") == "true", query["exclude"]); reason != "" {
+		answer.Health, answer.Reason = "false", reason
+	}
+	text, err := json.Marshal(answer)
+	if err != nil || answer.Reason != "" {
+		http.Error(w, string(text), http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write(text) // to a client that may be gone
+}
+
+// unhealthy says why a client would not get an answer now; "" when it would.
+func (p prober) unhealthy(ctx context.Context, serializable bool, excluded []string) string {
+	store, err := p.store()
+	if err != nil {
+		return err.Error()
+	}
+	for _, alarm := range store.Alarms() {
+		if name := pb.AlarmType(alarm.Kind).String(); !slices.Contains(excluded, name) {
+			return "ALARM " + name
+		}
+	}
+	level := core.Local
+	if !serializable {
+		if !store.HasLeader() {
+			return "RAFT NO LEADER"
+		}
+		level = core.Linearizable
+	}
+	if err := p.read(ctx, level); err != nil {
+		return "RANGE ERROR:" + err.Error()
+	}
+	return ""
+}
+
+// alive fails when only a restart can help.
+func (p prober) alive(ctx context.Context) error {
+	if _, err := p.store(); err != nil {
+		return nil
+	}
+	return p.read(ctx, core.Local)
+}
+
+func (p prober) read(ctx context.Context, level core.ReadLevel) error {
+	store, err := p.store()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answersWithin)
+	defer cancel()
+	view, err := store.View(ctx, level)
+	if err != nil {
+		return fmt.Errorf("%s", status.Convert(statusOf(err)).Message())
+	}
+	view.Close()
+	return nil
+}
+
+func (p prober) notCorrupt(context.Context) error {
+	store, err := p.store()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(store.Alarms(), func(a core.Alarm) bool { return a.Kind == core.AlarmCorrupt }) {
+		return fmt.Errorf("alarm activated: %v", pb.AlarmType(core.AlarmCorrupt))
+	}
+	return nil
+}
+
+func (p prober) notLearner(context.Context) error {
+	store, err := p.store()
+	if err != nil {
+		return err
+	}
+	if store.Status().Role == core.RoleLearner {
+		return fmt.Errorf("not supported for learner")
+	}
+	return nil
+}
