@@ -52,8 +52,7 @@ var confined = map[string][]string{
 	"github.com/golang-jwt/jwt":            {"grpcsvc"},
 	"github.com/grpc-ecosystem":            {"grpcsvc"}, // the JSON gateway
 	"github.com/gorilla/websocket":         {"grpcsvc"},
-	"golang.org/x/net":                     {"grpcsvc"}, // HTTP/2 and HPACK, to see where a connection belongs
-	"golang.org/x/crypto":                  {"core"},    // bcrypt
+	"golang.org/x/crypto":                  {"core"}, // bcrypt
 	"github.com/prometheus":                {"cmd"},
 	"github.com/spf13":                     {"cmd"},
 	"gopkg.in/yaml.v3":                     {"cmd"},

@@ -98,6 +98,10 @@ func withTLSState(ctx context.Context, conn net.Conn) context.Context {
 // ServeHTTP is where each request comes in.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.TLS, _ = r.Context().Value(tlsStateKey{}).(*tls.ConnectionState)
+	if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+		f.grpc.ServeHTTP(w, r)
+		return
+	}
 	if rest, old := strings.CutPrefix(r.URL.Path, "/v3beta/"); old {
 		r.URL.Path = gatewayRoot + rest
 	}

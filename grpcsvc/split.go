@@ -8,9 +8,11 @@ import (
 )
 
 // One port for gRPC and for everything else of HTTP, as etcd has it. A connection is gRPC's when it opens as HTTP/2 does,
-// and net/http's otherwise; over TLS, where HTTP/2 is what any client would rather speak, its first request decides
-// (first_request.go). gRPC's own transport has its connections to itself from then on: gRPC served by net/http
+// and net/http's otherwise. gRPC's own transport has its connections to itself from then on: gRPC served by net/http
 // takes about twice the time for a request.
+//
+// Over TLS HTTP/2 is what any client would rather speak, and calls and other requests may come on one connection: as in
+// etcd, net/http has those, and hands on what is gRPC's.
 
 // http2Opening is what every HTTP/2 connection begins with: the first line of its preface, which no HTTP/1 request has.
 const http2Opening = "PRI * HTTP/2.0"
@@ -124,6 +126,9 @@ func (s *splitter) sort(conn net.Conn) {
 func (s *splitter) destination(conn net.Conn) (to *outlet, opened net.Conn, err error) {
 	if err := conn.SetDeadline(time.Now().Add(s.patience)); err != nil {
 		return nil, nil, err
+	}
+	if secure, ok := conn.(overTLS); ok && secure.ConnectionState().NegotiatedProtocol == "h2" {
+		return s.http, conn, nil
 	}
 	first := make([]byte, 0, len(http2Opening))
 	for {

@@ -12,6 +12,10 @@ const (
 	RESP Protocol = "resp"
 	Etcd Protocol = "etcd"
 	ZK   Protocol = "zk"
+
+	// EtcdHTTP is etcd's HTTP without gRPC, on a port of its own. It is never recognised: on a port that takes both the
+	// adapter tells them apart.
+	EtcdHTTP Protocol = "etcd-http"
 )
 
 // All lists the protocols in the order in which they are shown to people.

@@ -78,7 +78,7 @@ func NewServer(opts Options) *Server {
 		handshakes: warning{logger: opts.Logger, interval: warningInterval},
 		stopping:   make(chan struct{}),
 	}
-	for _, protocol := range All {
+	for _, protocol := range append([]Protocol{EtcdHTTP}, All...) {
 		s.feeds[protocol] = newFeed(protocol)
 	}
 	return s

@@ -46,12 +46,14 @@ type config struct {
 	PeerAutoTLS         bool
 	DevCluster          int
 
-	ListenRESP    string
-	ListenEtcd    string
-	ListenZK      string
-	Listen        string
-	ListenPeer    string
-	ListenMetrics string
+	ListenRESP string
+	ListenEtcd string
+	ListenZK   string
+
+	ListenEtcdHTTP string
+	Listen         string
+	ListenPeer     string
+	ListenMetrics  string
 
 	QuotaBytes       int64
 	MaxRequestBytes  int64
@@ -78,6 +80,9 @@ type config struct {
 	TLSMaxVersion    string
 	AutoTLS          bool
 	SelfSignedYears  int
+	Gateway          bool
+	CORS             string
+	HostWhitelist    string
 	AuthToken        string
 
 	ClientCertAllowedHostname string
@@ -110,6 +115,7 @@ const (
 	groupListeners = "Listeners (host:port; empty turns one off; tls:, plain: or both: before it says what it takes)"
 	groupTLS       = "TLS of clients (member to member: see Cluster)"
 	groupLimits    = "Limits"
+	groupHTTP      = "HTTP beside etcd's gRPC"
 	groupUsers     = "Users"
 	groupReads     = "Reads and roles"
 	groupHistory   = "History and watches"
@@ -149,6 +155,7 @@ func (c *config) settings() []setting {
 
 		{groupListeners, "listen-resp", address(&c.ListenRESP, "127.0.0.1:6379"), "Redis clients"},
 		{groupListeners, "listen-etcd", address(&c.ListenEtcd, "127.0.0.1:2379"), "etcd clients"},
+		{groupListeners, "listen-etcd-http", address(&c.ListenEtcdHTTP, ""), "etcd's HTTP alone, JSON and probes, which --listen-etcd then takes no more; empty: it takes both"},
 		{groupListeners, "listen-zk", address(&c.ListenZK, "127.0.0.1:2181"), "ZooKeeper clients"},
 		{groupListeners, "listen", address(&c.Listen, "127.0.0.1:7379"), "clients of any of the three: the protocol is recognised by its first bytes"},
 		{groupListeners, "listen-peer", address(&c.ListenPeer, "127.0.0.1:2380"), "other members of the cluster"},
@@ -181,6 +188,10 @@ func (c *config) settings() []setting {
 		{groupLimits, "resp-max-tracked-keys", number(&c.RESPMaxTracked, 1_000_000, 1), "most keys remembered for CLIENT TRACKING, over all clients"},
 		{groupLimits, "zk-max-in-flight", number(&c.ZKMaxInFlight, 256, 1), "most requests of one ZooKeeper connection that wait for their answers"},
 		{groupLimits, "zk-max-watches", number(&c.ZKMaxWatches, 100_000, 1), "most watches of one ZooKeeper connection"},
+
+		{groupHTTP, "enable-grpc-gateway", toggle(&c.Gateway, true), "answer etcd's calls as JSON over HTTP, on the etcd listener"},
+		{groupHTTP, "cors", text(&c.CORS, "*"), "origins whose pages may read answers over HTTP, with a comma between; * for all"},
+		{groupHTTP, "host-whitelist", text(&c.HostWhitelist, "*"), "host names that requests over HTTP without TLS may be for, with a comma between; * for all"},
 
 		{groupUsers, "auth-token", text(&c.AuthToken, "simple"), "what etcd clients log in with: simple, or jwt,pub-key=FILE,priv-key=FILE,sign-method=RS256,ttl=5m"},
 		{groupUsers, "auth-token-ttl", duration(&c.AuthTokenTTL, 5*time.Minute, time.Second), "a simple token ends when it was not used for so long"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,12 +16,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/triglot/triglot/core"
+	"github.com/triglot/triglot/grpcsvc"
 	"github.com/triglot/triglot/protocols"
 	"github.com/triglot/triglot/raftlog/transport"
 )
 
-// insight answers operators and their tools over HTTP: metrics, probes, profiles. It is up before the store is, so that
-// a probe during a long start, or while the other members are away, gets an answer.
+// insight answers operators and their tools over HTTP: metrics, probes, profiles, on an address of its own if it is given one.
+// It is up before the store is, so that a probe during a long start, or while the other members are away, gets an answer.
 type insight struct {
 	http     *http.Server
 	registry *prometheus.Registry
@@ -43,6 +45,9 @@ func openInsight(listener net.Listener, profiles bool, server *protocols.Server,
 		&i.traffic,
 		&collector{store: &i.store, server: server, peers: peers},
 	)
+	if listener == nil {
+		return i
+	}
 	i.http = &http.Server{Handler: i.routes(profiles), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
 	i.serving.Go(func() {
@@ -55,8 +60,8 @@ func openInsight(listener net.Listener, profiles bool, server *protocols.Server,
 
 func (i *insight) routes(profiles bool) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(i.registry, promhttp.HandlerOpts{}))
-	i.probes(mux)
+	mux.Handle("GET /metrics", i.metrics())
+	grpcsvc.Probes(mux, i.serves)
 	if profiles {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
@@ -65,6 +70,25 @@ func (i *insight) routes(profiles bool) http.Handler {
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
 	return mux
+}
+
+func (i *insight) metrics() http.Handler {
+	return promhttp.HandlerFor(i.registry, promhttp.HandlerOpts{})
+}
+
+// serves gives the store to whoever asks how the member is, or says why there is none to look at.
+func (i *insight) serves() (*core.Store, error) {
+	store := i.store.Load()
+	switch {
+	case i.ended.Load():
+		return nil, errors.New("the member is stopping")
+	case store == nil:
+		if reason := i.reason.Load(); reason != nil {
+			return nil, fmt.Errorf("the member is starting: %s", *reason)
+		}
+		return nil, errors.New("the member is starting")
+	}
+	return store, nil
 }
 
 // waiting says why the store does not serve yet.
@@ -76,6 +100,8 @@ func (i *insight) ready(store *core.Store) { i.store.Store(store) }
 func (i *insight) stopping() { i.ended.Store(true) }
 
 func (i *insight) close() {
-	i.http.Close()
+	if i.http != nil {
+		i.http.Close()
+	}
 	i.serving.Wait()
 }

@@ -10,9 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/triglot/triglot/core"
+	"github.com/triglot/triglot/grpcsvc"
 	"github.com/triglot/triglot/protocols"
 	"github.com/triglot/triglot/raftlog/transport"
 )
@@ -59,7 +58,7 @@ func serve(cfg *config, unknownVariables []string, stderr io.Writer) error {
 		logger.Warn("environment variables with names of no setting are ignored", "variables", unknownVariables)
 	}
 	stop := stopSignal(logger)
-	n := &node{cfg: cfg, logger: logger, failed: make(chan error, len(protocols.All))}
+	n := &node{cfg: cfg, logger: logger, failed: make(chan error, len(protocols.All)+1)}
 	return n.run(stop, stderr)
 }
 
@@ -119,29 +118,34 @@ func (n *node) start(stop <-chan struct{}) error {
 		return err
 	}
 	n.store = store
-	var counting []grpc.ServerOption
-	if n.insight != nil {
-		counting = n.insight.grpc.options()
-	}
-	if n.adapters, err = newAdapters(n.cfg, n.store, n.addrs, counting, n.logger); err != nil {
+	if n.adapters, err = newAdapters(n.cfg, n.store, n.addrs, n.insight, n.logger); err != nil {
 		return err
 	}
 	for protocol, adapter := range n.adapters {
 		n.serving.Go(func() {
 			listener := n.server.Listener(protocol)
-			if protocol == protocols.Etcd && n.insight != nil {
+			if protocol == protocols.Etcd {
 				listener = n.insight.traffic.of(listener)
 			}
+			serve := adapter.Serve
+			if protocol == protocols.Etcd && n.cfg.ListenEtcdHTTP != "" {
+				serve = adapter.(*grpcsvc.Server).ServeGRPC
+			}
 			// The listener ends when the server stops accepting, which is no failure.
-			if err := adapter.Serve(listener); err != nil && !errors.Is(err, net.ErrClosed) {
+			if err := serve(listener); err != nil && !errors.Is(err, net.ErrClosed) {
 				n.failed <- fmt.Errorf("the %s adapter stopped: %w", protocol, err)
 			}
 		})
 	}
-	n.server.Start()
-	if n.insight != nil {
-		n.insight.ready(n.store)
+	if n.cfg.ListenEtcdHTTP != "" {
+		n.serving.Go(func() {
+			if err := n.adapters[protocols.Etcd].(*grpcsvc.Server).ServeHTTP(n.server.Listener(protocols.EtcdHTTP)); err != nil && !errors.Is(err, net.ErrClosed) {
+				n.failed <- fmt.Errorf("the HTTP side of the etcd adapter stopped: %w", err)
+			}
+		})
 	}
+	n.server.Start()
+	n.insight.ready(n.store)
 	return nil
 }
 
@@ -188,6 +192,12 @@ func (n *node) bind() (err error) {
 			return err
 		}
 	}
+	if address := n.cfg.ListenEtcdHTTP; address != "" {
+		_, place := cutSecurity(address)
+		if _, err := n.server.Listen(protocols.EtcdHTTP, "listen-etcd-http", place, securityOf(address, secured)); err != nil {
+			return err
+		}
+	}
 	var peer, metrics net.Listener
 	if n.cfg.ListenPeer != "" {
 		if peer, err = protocols.Bind("listen-peer", n.cfg.ListenPeer); err != nil {
@@ -207,9 +217,7 @@ func (n *node) bind() (err error) {
 			return errors.Join(err, closeListener(peer), closeListener(metrics))
 		}
 	}
-	if metrics != nil {
-		n.insight = openInsight(metrics, n.cfg.PProf, n.server, n.peers, n.logger)
-	}
+	n.insight = openInsight(metrics, n.cfg.PProf, n.server, n.peers, n.logger)
 	return nil
 }
 

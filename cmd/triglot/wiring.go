@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/grpcsvc"
 	"github.com/triglot/triglot/protocols"
@@ -116,7 +114,7 @@ func unbounded[T time.Duration | int64](limit T) T {
 // etcd.
 const leaderElections = 3
 
-func newAdapters(cfg *config, store *core.Store, at addresses, grpcOptions []grpc.ServerOption, logger *slog.Logger) (map[protocols.Protocol]adapter, error) {
+func newAdapters(cfg *config, store *core.Store, at addresses, insight *insight, logger *slog.Logger) (map[protocols.Protocol]adapter, error) {
 	tokens, unknown, err := grpcsvc.ParseTokens(cfg.AuthToken)
 	if err != nil {
 		return nil, fmt.Errorf("--auth-token: %w", err)
@@ -133,8 +131,10 @@ func newAdapters(cfg *config, store *core.Store, at addresses, grpcOptions []grp
 		}),
 		protocols.Etcd: grpcsvc.New(store, grpcsvc.Options{
 			MaxRequestBytes: int(cfg.MaxRequestBytes), MaxTxnOps: cfg.MaxTxnOps,
-			LeaderPatience: leaderElections * cfg.ElectionTimeout, ServerOptions: grpcOptions, Version: version, Logger: logger,
+			LeaderPatience: leaderElections * cfg.ElectionTimeout, ServerOptions: insight.grpc.options(), Version: version, Logger: logger,
 			Tokens: tokens, BcryptCost: cfg.BcryptCost, ClientCertAuth: cfg.ClientCertAuth,
+			HandshakeTimeout: cfg.HandshakeTimeout, Metrics: insight.metrics(), NoGateway: !cfg.Gateway,
+			Origins: splitList(cfg.CORS), Hosts: splitList(cfg.HostWhitelist),
 		}),
 		protocols.ZK: zkcompat.New(store, zkcompat.Options{
 			PacketBytesMax: int(cfg.ZKMaxPacketBytes), HandshakeTimeout: cfg.HandshakeTimeout,
