@@ -75,12 +75,20 @@ lint: ## gofmt, vet and staticcheck, in every module
 generate: ## write the Go code of the definitions again (needs protoc)
 	GOBIN=$(CURDIR)/bin $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go
 	GOBIN=$(CURDIR)/bin $(GO) install github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto
+	GOBIN=$(CURDIR)/bin $(GO) install google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-grpc-gateway
 	cd core/corepb && PATH="$(CURDIR)/bin:$$PATH" protoc -I . \
 		--go_out=. --go_opt=paths=source_relative \
 		--go-vtproto_out=. --go-vtproto_opt=paths=source_relative,features=marshal+unmarshal+unmarshal_unsafe+size \
 		command.proto peer.proto
 	PATH="$(CURDIR)/bin:$$PATH" protoc -I . -I "$$($(GO) list -m -f '{{.Dir}}' go.etcd.io/raft/v3)/raftpb" \
 		--go_out=. --go_opt=paths=source_relative raftlog/transport/peerpb/peer.proto
+	$(GO) run ./grpcsvc/internal/protoimports bin/imports.binpb
+	cd grpcsvc && PATH="$(CURDIR)/bin:$$PATH" protoc -I . --descriptor_set_in="$(CURDIR)/bin/imports.binpb" \
+		--go_out=. --go_opt=paths=source_relative \
+		--go-grpc_out=. --go-grpc_opt=paths=source_relative \
+		--grpc-gateway_out=. --grpc-gateway_opt=paths=source_relative \
+		lockpb/lock.proto electionpb/election.proto
 
 .PHONY: clean
 clean: ## remove what was built

@@ -15,6 +15,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/server/v3/embed"
+	electionpb "go.etcd.io/etcd/server/v3/etcdserver/api/v3election/v3electionpb"
+	lockpb "go.etcd.io/etcd/server/v3/etcdserver/api/v3lock/v3lockpb"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -100,6 +102,12 @@ var etcdMethods = map[string]struct {
 	"RoleList":             {pb.Auth_RoleList_FullMethodName, &pb.AuthRoleListRequest{}, &pb.AuthRoleListResponse{}},
 	"RoleDelete":           {pb.Auth_RoleDelete_FullMethodName, &pb.AuthRoleDeleteRequest{}, &pb.AuthRoleDeleteResponse{}},
 	"RoleGrantPermission":  {pb.Auth_RoleGrantPermission_FullMethodName, &pb.AuthRoleGrantPermissionRequest{}, &pb.AuthRoleGrantPermissionResponse{}},
+	"Lock":                 {lockpb.Lock_Lock_FullMethodName, &lockpb.LockRequest{}, &lockpb.LockResponse{}},
+	"Unlock":               {lockpb.Lock_Unlock_FullMethodName, &lockpb.UnlockRequest{}, &lockpb.UnlockResponse{}},
+	"Campaign":             {electionpb.Election_Campaign_FullMethodName, &electionpb.CampaignRequest{}, &electionpb.CampaignResponse{}},
+	"Proclaim":             {electionpb.Election_Proclaim_FullMethodName, &electionpb.ProclaimRequest{}, &electionpb.ProclaimResponse{}},
+	"Leader":               {electionpb.Election_Leader_FullMethodName, &electionpb.LeaderRequest{}, &electionpb.LeaderResponse{}},
+	"Resign":               {electionpb.Election_Resign_FullMethodName, &electionpb.ResignRequest{}, &electionpb.ResignResponse{}},
 	"RoleRevokePermission": {pb.Auth_RoleRevokePermission_FullMethodName, &pb.AuthRoleRevokePermissionRequest{}, &pb.AuthRoleRevokePermissionResponse{}},
 }
 

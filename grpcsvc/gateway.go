@@ -12,6 +12,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/triglot/triglot/grpcsvc/electionpb"
+	"github.com/triglot/triglot/grpcsvc/lockpb"
 )
 
 // The JSON gateway: etcd's calls as POST /v3/… with JSON, each of which becomes a call of gRPC on a connection within the
@@ -28,6 +31,8 @@ var gatewayServices = []func(context.Context, *runtime.ServeMux, *grpc.ClientCon
 	gw.RegisterClusterHandler,
 	gw.RegisterMaintenanceHandler,
 	gw.RegisterAuthHandler,
+	lockpb.RegisterLockHandler,
+	electionpb.RegisterElectionHandler,
 }
 
 // gatewayBytesFactor bounds a body in JSON by what gRPC takes of the message it stands for: base64 adds a third to keys

@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/triglot/triglot/core"
+	"github.com/triglot/triglot/grpcsvc/electionpb"
+	"github.com/triglot/triglot/grpcsvc/lockpb"
 )
 
 // etcd's own limits and intervals (Documentation "System limits", etcd --help), which clients are tuned to.
@@ -143,6 +145,8 @@ func New(store *core.Store, opts Options) *Server {
 	pb.RegisterClusterServer(s.grpc, &clusterService{Server: s})
 	pb.RegisterMaintenanceServer(s.grpc, &maintenanceService{Server: s})
 	pb.RegisterAuthServer(s.grpc, &authService{Server: s})
+	lockpb.RegisterLockServer(s.grpc, &lockService{recipes: newRecipes(s)})
+	electionpb.RegisterElectionServer(s.grpc, &electionService{recipes: newRecipes(s)})
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthService{Server: s.health, lifetime: s.lifetime})
 	front, err := newFront(s)
 	if err != nil {

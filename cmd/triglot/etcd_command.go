@@ -176,6 +176,9 @@ func (c *config) setEtcd(flags *pflag.FlagSet, f *etcdFlag, value string) error 
 // completeEtcd works out the defaults that depend on other flags, as etcd does.
 func completeEtcd(given map[string]string) {
 	name := givenOr(given, "name", "default")
+	if given["corrupt-check-time"] == "" && asksForChecks(given["feature-gates"]) {
+		given["corrupt-check-time"] = "1h"
+	}
 	if given["data-dir"] == "" {
 		given["data-dir"] = name + ".etcd"
 	}

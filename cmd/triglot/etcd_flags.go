@@ -169,11 +169,27 @@ func etcdFlags() []etcdFlag {
 	)
 }
 
-// etcdGates are etcd's feature gates and their defaults, which are the only values taken.
+// etcdGates are etcd's feature gates and their defaults, which are the only values taken of those that clients could tell.
 var etcdGates = map[string]bool{
-	"AllAlpha": false, "AllBeta": false, "CompactHashCheck": false, "FastLeaseKeepAlive": true, "InitialCorruptCheck": false,
-	"LeaseCheckpoint": false, "LeaseCheckpointPersist": false, "PriorityRequest": false, "SetMemberLocalAddr": false,
-	"StopGRPCServiceOnDefrag": false, "TxnModeWriteWithSharedBuffer": true,
+	"AllAlpha": false, "AllBeta": false, "LeaseCheckpoint": false, "LeaseCheckpointPersist": false, "SetMemberLocalAddr": false,
+	"StopGRPCServiceOnDefrag": false,
+}
+
+// etcdInnerGates are those that no client can tell, and so may have any value.
+var etcdInnerGates = []string{"FastLeaseKeepAlive", "PriorityRequest", "TxnModeWriteWithSharedBuffer", gateInitialCheck, gateCompactCheck}
+
+// The gates that ask for comparisons of the members' states. Here all of the state is compared, every hour unless
+// --corrupt-check-time says otherwise.
+const (
+	gateInitialCheck = "InitialCorruptCheck"
+	gateCompactCheck = "CompactHashCheck"
+)
+
+// asksForChecks says whether feature gates ask for the members' states to be compared.
+func asksForChecks(gates string) bool {
+	return slices.ContainsFunc(splitList(gates), func(gate string) bool {
+		return gate == gateInitialCheck+"=true" || gate == gateCompactCheck+"=true"
+	})
 }
 
 // refusal says why a value of a refused flag is not taken; nil if it asks for nothing.
@@ -182,6 +198,9 @@ func (f *etcdFlag) refusal(value string) error {
 		for _, gate := range splitList(value) {
 			name, state, _ := strings.Cut(gate, "=")
 			on, err := strconv.ParseBool(state)
+			if err == nil && slices.Contains(etcdInnerGates, name) {
+				continue
+			}
 			initial, known := etcdGates[name]
 			if !known || err != nil || on != initial {
 				return fmt.Errorf("%s is not supported: %s", gate, f.note)

@@ -155,7 +155,7 @@ func TestEtcdFlagsThatWouldNotBeKeptAreRefusedByName(t *testing.T) {
 		{"--trusted-ca-file=ca", "--cert-file and --key-file"},
 		{"--cipher-suites=ROT13 --auto-tls", "ROT13"},
 		{"--auth-token=jwt,pub-key=x", "--auth-token: "},
-		{"--feature-gates=InitialCorruptCheck=true", "--feature-gates: InitialCorruptCheck=true"},
+		{"--feature-gates=LeaseCheckpoint=true", "--feature-gates: LeaseCheckpoint=true"},
 		{"--log-outputs=stderr,/var/log/etcd", "--log-outputs: "},
 		{"--auto-compaction-mode=revision --auto-compaction-retention=1000", "--auto-compaction-mode: "},
 		{"--listen-client-urls=https://localhost:1 --advertise-client-urls=https://localhost:1", "--listen-client-urls: "},
