@@ -62,7 +62,7 @@ func newFront(s *Server) (*front, error) {
 		IdleTimeout:       httpIdleTimeout,
 		MaxHeaderBytes:    httpHeaderBytesMax,
 		ErrorLog:          slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug), // of clients' mistakes
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: math.MaxInt32},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: int(min(s.opts.MaxStreams, math.MaxInt32))},
 		Protocols:         new(http.Protocols),
 		ConnContext:       withTLSState,
 	}

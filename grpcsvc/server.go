@@ -1,6 +1,7 @@
 package grpcsvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -33,9 +34,9 @@ const (
 
 	streamWorkers = 128
 
-	clientPingMin     = 5 * time.Second
-	serverPing        = 2 * time.Hour
-	serverPingTimeout = 20 * time.Second
+	clientPingMinDefault     = 5 * time.Second
+	serverPingDefault        = 2 * time.Hour
+	serverPingTimeoutDefault = 20 * time.Second
 )
 
 // Options says what the API accepts. Zero values mean etcd's defaults.
@@ -63,6 +64,12 @@ type Options struct {
 	// for; empty, or with "*" among them = all.
 	Origins, Hosts []string
 
+	// MaxStreams is how many calls and streams a connection may have at a time; further ones wait. 2^32-1. ClientPingMin is
+	// how far apart a client's pings must be, at the least, lest its connection be ended; 5 s. After ServerPing without a word a
+	// client is asked whether it is there; 2 h. It has ServerPingTimeout to answer; 20 s.
+	MaxStreams                                   uint32
+	ClientPingMin, ServerPing, ServerPingTimeout time.Duration
+
 	Version       string              // Triglot's own, told by Status in metadata; empty = not told
 	ServerOptions []grpc.ServerOption // beside our own, such as interceptors that count
 
@@ -85,6 +92,10 @@ func (o Options) withDefaults() Options {
 	if o.HandshakeTimeout <= 0 {
 		o.HandshakeTimeout = handshakeTimeoutDefault
 	}
+	o.MaxStreams = cmp.Or(o.MaxStreams, math.MaxUint32)
+	o.ClientPingMin = cmp.Or(o.ClientPingMin, clientPingMinDefault)
+	o.ServerPing = cmp.Or(o.ServerPing, serverPingDefault)
+	o.ServerPingTimeout = cmp.Or(o.ServerPingTimeout, serverPingTimeoutDefault)
 	if o.Tokens == nil {
 		o.Tokens = simpleTokens{}
 	}
@@ -129,13 +140,13 @@ func New(store *core.Store, opts Options) *Server {
 		grpc.Creds(acceptedCredentials()),
 		grpc.MaxRecvMsgSize(opts.MaxRequestBytes + messageOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
-		grpc.MaxConcurrentStreams(math.MaxUint32),
+		grpc.MaxConcurrentStreams(opts.MaxStreams),
 		grpc.WaitForHandlers(true), // the store may be closed when Shutdown has returned
 		// Goroutines that are used again spare each request the growth of a new stack, a tenth of a get's CPU time.
 		// Streams that stay open occupy theirs; when all are occupied a request has one of its own.
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPingMin}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: serverPing, Timeout: serverPingTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: opts.ClientPingMin}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: opts.ServerPing, Timeout: opts.ServerPingTimeout}),
 		grpc.ChainUnaryInterceptor(leader.unary),
 		grpc.ChainStreamInterceptor(leader.stream),
 	}, opts.ServerOptions...)...)

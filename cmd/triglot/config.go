@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"slices"
@@ -80,6 +81,11 @@ type config struct {
 	TLSMaxVersion    string
 	AutoTLS          bool
 	SelfSignedYears  int
+	MaxStreams       int
+	ProgressInterval time.Duration
+	ClientPingMin    time.Duration
+	ServerPing       time.Duration
+	ServerPingWait   time.Duration
 	Gateway          bool
 	CORS             string
 	HostWhitelist    string
@@ -176,6 +182,10 @@ func (c *config) settings() []setting {
 		{groupLimits, "quota-bytes", size(&c.QuotaBytes, 0, 0), "size of the state beyond which writes are refused, on every member, until there is room and the NOSPACE alarm is cleared; 0 for no bound"},
 		{groupLimits, "max-request-bytes", size(&c.MaxRequestBytes, 1572864, 1<<10), "largest request, and so the largest value"},
 		{groupLimits, "max-txn-ops", number(&c.MaxTxnOps, 128, 1), "most operations in one etcd transaction"},
+		{groupLimits, "max-concurrent-streams", numberTo(&c.MaxStreams, math.MaxUint32, 1, math.MaxUint32), "most calls and streams of an etcd connection at a time; further ones wait"},
+		{groupLimits, "grpc-keepalive-min-time", duration(&c.ClientPingMin, 5*time.Second, 0), "least time between two pings of an etcd client, lest its connection be ended"},
+		{groupLimits, "grpc-keepalive-interval", duration(&c.ServerPing, 2*time.Hour, 0), "an etcd client that is silent for so long is pinged"},
+		{groupLimits, "grpc-keepalive-timeout", duration(&c.ServerPingWait, 20*time.Second, 0), "and its connection ended when it does not answer in this time"},
 		{groupLimits, "max-connections", number(&c.MaxConnections, protocols.DefaultMaxConnections, 1), "most client connections, over all listeners"},
 		{groupLimits, "handshake-timeout", duration(&c.HandshakeTimeout, protocols.DefaultHandshakeTimeout, time.Millisecond), "time for a client of --listen to show its protocol"},
 		{groupLimits, "zk-max-packet-bytes", size(&c.ZKMaxPacketBytes, 1048575, 1<<10), "largest ZooKeeper packet (jute.maxbuffer)"},
@@ -203,6 +213,7 @@ func (c *config) settings() []setting {
 
 		{groupHistory, "history-age", duration(&c.HistoryAge, time.Hour, 0), "old revisions are kept this long; 0 for no bound by age"},
 		{groupHistory, "history-bytes", size(&c.HistoryBytes, 1<<30, 0), "old revisions are kept up to this size; 0 for no bound by size"},
+		{groupHistory, "watch-progress-notify-interval", duration(&c.ProgressInterval, 10*time.Minute, 100*time.Millisecond), "how often etcd watchers that asked for it are told that nothing has happened"},
 		{groupHistory, "watch-ring-events", number(&c.WatchRingEvents, 1<<16, 16), "newest events held in memory for watchers; slower ones read from disk"},
 		{groupHistory, "watch-ring-bytes", size(&c.WatchRingBytes, 16<<20, 1<<16), "memory for those events"},
 		{groupHistory, "resp-notify-keyspace-events", eventClasses(&c.RESPEvents, ""), "which changes of keys Redis clients are told on channels, as the server starts; Redis' letters, like KEA; empty for none"},

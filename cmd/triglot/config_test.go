@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -148,7 +149,8 @@ func TestTheDocumentedDefaults(t *testing.T) {
 		ZKMaxPacketBytes: 1048575, ZKMinSession: 4 * time.Second, ZKMaxSession: 40 * time.Second,
 		ZKMaxWatches: 100_000, ZKMaxInFlight: 256, RESPMaxArguments: 1 << 20, RESPMaxQuery: 64 << 20, RESPMaxNames: 1 << 20,
 		RESPMaxOutput: 32 << 20, RESPMaxTracked: 1_000_000,
-		TLSMinVersion: "TLS1.2", SelfSignedYears: 1, Gateway: true, CORS: "*", HostWhitelist: "*", AuthToken: "simple", AuthTokenTTL: 5 * time.Minute, BcryptCost: 10,
+		TLSMinVersion: "TLS1.2", SelfSignedYears: 1, MaxStreams: math.MaxUint32, ClientPingMin: 5 * time.Second, ServerPing: 2 * time.Hour, ServerPingWait: 20 * time.Second,
+		ProgressInterval: 10 * time.Minute, Gateway: true, CORS: "*", HostWhitelist: "*", AuthToken: "simple", AuthTokenTTL: 5 * time.Minute, BcryptCost: 10,
 		HistoryAge: time.Hour, HistoryBytes: 1 << 30, WatchRingEvents: 1 << 16, WatchRingBytes: 16 << 20,
 		BlockCacheBytes: 32 << 20, RowCacheBytes: 32 << 20, MemtableBytes: 8 << 20, LogLevel: "info", LogFormat: "text",
 	}

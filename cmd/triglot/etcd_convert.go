@@ -159,6 +159,14 @@ func quotaBytes(s string) (string, error) {
 	return s, nil
 }
 
+// progressInterval reads --watch-progress-notify-interval, where 0 is etcd's default.
+func progressInterval(s string) (string, error) {
+	if d, err := time.ParseDuration(s); err == nil && d == 0 {
+		return "10m", nil
+	}
+	return nanoseconds(s)
+}
+
 // tokenSeconds reads --auth-token-ttl; etcd takes 0 as its default.
 func tokenSeconds(s string) (string, error) {
 	n, err := strconv.ParseUint(s, 10, 31)

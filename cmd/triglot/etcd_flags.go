@@ -59,7 +59,6 @@ func switched(initial string, rows ...etcdFlag) []etcdFlag {
 const (
 	noDiscovery = "members are found by --initial-cluster alone"
 	noTracing   = "there is no tracing"
-	noLimit     = "no such limit is enforced"
 )
 
 // etcdFlags is the table.
@@ -80,6 +79,11 @@ func etcdFlags() []etcdFlag {
 		mapsTo("max-request-bytes", "1572864", "max-request-bytes", nil),
 		mapsTo("quota-backend-bytes", "0", "quota-bytes", quotaBytes),
 		mapsTo("max-txn-ops", "128", "max-txn-ops", nil),
+		mapsTo("max-concurrent-streams", "4294967295", "max-concurrent-streams", nil),
+		mapsTo("grpc-keepalive-min-time", "5s", "grpc-keepalive-min-time", nil),
+		mapsTo("grpc-keepalive-interval", "2h", "grpc-keepalive-interval", nil),
+		mapsTo("grpc-keepalive-timeout", "20s", "grpc-keepalive-timeout", nil),
+		mapsTo("watch-progress-notify-interval", "0s", "watch-progress-notify-interval", progressInterval),
 		mapsTo("max-learners", "1", "max-learners", nil),
 		mapsTo("corrupt-check-time", "", "hash-check-interval", nanoseconds),
 		mapsTo("peer-cert-file", "", "peer-cert-file", nil),
@@ -111,11 +115,6 @@ func etcdFlags() []etcdFlag {
 
 		refuses("auto-compaction-mode", "periodic", "history is bounded by age; how many revisions are kept cannot be set", "revision"),
 		refuses("wal-dir", "", "the log is kept in --data-dir"),
-		refuses("max-concurrent-streams", "4294967295", noLimit),
-		refuses("grpc-keepalive-min-time", "5s", noLimit),
-		refuses("grpc-keepalive-interval", "2h", "it cannot be set", "2h0m0s"),
-		refuses("grpc-keepalive-timeout", "20s", "it cannot be set"),
-		refuses("watch-progress-notify-interval", "0s", "it cannot be set", "0", "10m", "10m0s"),
 		refuses("discovery-endpoints", "", noDiscovery),
 		refuses("discovery-token", "", noDiscovery),
 		refuses("discovery-srv", "", noDiscovery),

@@ -134,6 +134,8 @@ func newAdapters(cfg *config, store *core.Store, at addresses, insight *insight,
 			LeaderPatience: leaderElections * cfg.ElectionTimeout, ServerOptions: insight.grpc.options(), Version: version, Logger: logger,
 			Tokens: tokens, BcryptCost: cfg.BcryptCost, ClientCertAuth: cfg.ClientCertAuth,
 			HandshakeTimeout: cfg.HandshakeTimeout, Metrics: insight.metrics(), NoGateway: !cfg.Gateway,
+			MaxStreams: uint32(cfg.MaxStreams), ProgressInterval: cfg.ProgressInterval,
+			ClientPingMin: cfg.ClientPingMin, ServerPing: cfg.ServerPing, ServerPingTimeout: cfg.ServerPingWait,
 			Origins: splitList(cfg.CORS), Hosts: splitList(cfg.HostWhitelist),
 		}),
 		protocols.ZK: zkcompat.New(store, zkcompat.Options{
