@@ -30,6 +30,9 @@ type Config struct {
 	ElectionTicks  int
 	CatchUpBytes   int64
 	MaxLearners    int // members without a vote that there may be at a time; 0 = 1
+	// MembersSettle is for how long voters have to have been connected before members are added or removed, so that a cluster
+	// that is coming up, or apart, is left alone: etcd's rule, with 5 s there; 0 = no time.
+	MembersSettle time.Duration
 	// HashCheckInterval is how often the replicas are compared; 0 = one hour, negative = never.
 	HashCheckInterval time.Duration
 	Interrupt         <-chan struct{}     // once closed, Open gives up with ErrInterrupted

@@ -205,7 +205,7 @@ func (s *Store) judgeChange(ctx context.Context, op *corepb.Op) error {
 		return err
 	}
 	m := readMembership(view)
-	voters, reached := 0, 0
+	voters, reached, settled := 0, 0, 0
 	for _, member := range m.members {
 		if member.Learner {
 			continue
@@ -214,9 +214,15 @@ func (s *Store) judgeChange(ctx context.Context, op *corepb.Op) error {
 		if s.reaches(member.ID) {
 			reached++
 		}
+		if s.reachesFor(member.ID, s.cfg.MembersSettle) {
+			settled++
+		}
 	}
 	switch op := op.Op.(type) {
 	case *corepb.Op_MemberAdd:
+		if s.cfg.MembersSettle > 0 && settled < voters {
+			return s.unsettled(voters - settled)
+		}
 		// One voter alone may become two, as in etcd: there is no other way to grow, but for a learner.
 		if op.MemberAdd.Member.Learner || voters == 1 {
 			return nil
@@ -235,6 +241,9 @@ func (s *Store) judgeChange(ctx context.Context, op *corepb.Op) error {
 		if gone.Learner || !s.reaches(gone.ID) {
 			return nil // it helps no quorum
 		}
+		if s.cfg.MembersSettle > 0 && settled-1 < (voters-1)/2+1 {
+			return s.unsettled(voters - settled)
+		}
 		voters, reached = voters-1, reached-1
 	}
 	if quorum := voters/2 + 1; reached < quorum {
@@ -242,6 +251,22 @@ func (s *Store) judgeChange(ctx context.Context, op *corepb.Op) error {
 			"%d of the %d voters that there would be can be reached, and %d are needed", reached, voters, quorum)}
 	}
 	return nil
+}
+
+func (s *Store) unsettled(voters int) error {
+	return &Error{Code: CodeUnhealthy, Detail: fmt.Sprintf("%d voters have not been connected for %s yet", voters, s.cfg.MembersSettle)}
+}
+
+// reachesFor says whether a member has been reached for so long.
+func (s *Store) reachesFor(id uint64, long time.Duration) bool {
+	if id == s.identity.Member {
+		return true
+	}
+	if s.cfg.Transport == nil {
+		return false
+	}
+	contact := s.cfg.Transport.Contact(id)
+	return contact.Connected && time.Since(contact.Since) >= long
 }
 
 // reaches says whether a member can be reached at present.

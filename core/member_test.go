@@ -440,3 +440,25 @@ func TestAStoreOutlivesAFullRestart(t *testing.T) {
 		}
 	})
 }
+
+// With MembersSettle a cluster that has just come together is left as it is, and changes its members afterwards.
+func TestMembersChangeOnceTheyHaveBeenConnectedForAWhile(t *testing.T) {
+	settle := func(cfg *Config) { cfg.MembersSettle = time.Minute }
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		leader := c.nodes[c.leader()]
+		add := func(learner bool) error {
+			_, err := leader.MemberAdd(context.Background(), Member{PeerURLs: []string{"http://new:1"}, Learner: learner})
+			return err
+		}
+		wantCode(t, add(false), CodeUnhealthy)
+		wantCode(t, add(true), CodeUnhealthy)
+		wantCode(t, leader.MemberRemove(context.Background(), c.nodes[c.follower()].MemberID()), CodeUnhealthy)
+		<-time.After(2 * time.Minute)
+		if err := add(true); err != nil {
+			t.Error(err)
+		}
+		if err := leader.MemberRemove(context.Background(), c.nodes[c.follower()].MemberID()); err != nil {
+			t.Error(err)
+		}
+	}, settle)
+}

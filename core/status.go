@@ -55,6 +55,7 @@ type Status struct {
 	Keys         int64 // in all spaces
 	DiskBytes    int64 // of the state on disk
 	SizeBytes    int64 // of the state as the quota counts it
+	InUseBytes   int64 // of it, an estimate: without versions that were superseded
 	QuotaBytes   int64 // 0 for none
 	LiveBytes    int64 // of it, an estimate of what is not garbage
 	HistoryBytes int64 // an estimate of superseded versions
@@ -71,6 +72,7 @@ func (s *Store) Status() Status {
 		Version:   s.cfg.Published.Version,
 		DiskBytes: metrics.DiskBytes, LiveBytes: metrics.LiveBytes, SizeBytes: s.db.Size(), QuotaBytes: s.cfg.QuotaBytes, HistoryBytes: s.db.SupersededBytes(), StartedAt: s.started,
 	}
+	status.InUseBytes = max(status.SizeBytes-status.HistoryBytes, min(status.SizeBytes, 1))
 	members := s.roster.current.Load()
 	status.Voters = members.voters()
 	status.Learners = len(members.members) - status.Voters

@@ -86,9 +86,13 @@ func (f *front) shutdown(ctx context.Context) {
 
 type tlsStateKey struct{}
 
-// withTLSState keeps what a connection over TLS says of itself, for its requests: net/http asks *tls.Conn alone.
+// withTLSState keeps what a connection over TLS says of itself, for its requests.
 func withTLSState(ctx context.Context, conn net.Conn) context.Context {
-	if secure, ok := conn.(overTLS); ok {
+	secure, ok := conn.(overTLS)
+	if settled, is := conn.(*settledConn); is {
+		secure, ok = settled.secure, true
+	}
+	if ok {
 		state := secure.ConnectionState()
 		return context.WithValue(ctx, tlsStateKey{}, &state)
 	}
@@ -188,7 +192,7 @@ func onlyGet(handle http.HandlerFunc) http.HandlerFunc {
 }
 
 func serveVersion(w http.ResponseWriter, _ *http.Request) {
-	answer, err := json.Marshal(version.Versions{Server: apiVersion, Cluster: storageVersion, Storage: storageVersion})
+	answer, err := json.Marshal(version.Versions{Server: APIVersion, Cluster: storageVersion, Storage: storageVersion})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -14,14 +14,14 @@ import (
 
 // The release of etcd whose API and behaviour this package offers. Clients choose what they use by it.
 const (
-	apiVersion     = "3.7.3"
+	APIVersion     = "3.7.3"
 	storageVersion = "3.7.0"
 )
 
 // versionHeader is the metadata in which an answer to Status names Triglot's own version, for which etcd has no field.
 const versionHeader = "triglot-version"
 
-// maintenanceService is etcdserverpb.Maintenance. Downgrade answers Unimplemented: there is no other storage format.
+// maintenanceService is etcdserverpb.Maintenance.
 type maintenanceService struct {
 	pb.UnimplementedMaintenanceServer
 	*Server
@@ -35,10 +35,10 @@ func (s *maintenanceService) Status(ctx context.Context, _ *pb.StatusRequest) (*
 	own := s.store.Status()
 	answer := &pb.StatusResponse{
 		Header:           s.header(own.Revision),
-		Version:          apiVersion,
+		Version:          APIVersion,
 		StorageVersion:   storageVersion,
 		DbSize:           own.SizeBytes,
-		DbSizeInUse:      min(own.LiveBytes, own.SizeBytes),
+		DbSizeInUse:      own.InUseBytes,
 		DbSizeQuota:      own.QuotaBytes,
 		Leader:           own.Leader,
 		RaftIndex:        own.RaftIndex,
@@ -165,6 +165,9 @@ func (s *maintenanceService) HashKV(ctx context.Context, r *pb.HashKVRequest) (*
 	sum, compacted, revision, err := s.store.HashAt(ctx, r.Revision)
 	if err != nil {
 		return nil, statusOf(err)
+	}
+	if compacted == 0 {
+		compacted = -1 // as etcd says that nothing has been
 	}
 	return &pb.HashKVResponse{
 		Header: s.header(s.store.Revision()), Hash: sum, CompactRevision: compacted, HashRevision: revision,

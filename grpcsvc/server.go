@@ -198,7 +198,7 @@ func (s *Server) ServeGRPC(l net.Listener) error {
 
 // ServeHTTP is Serve for a listener without gRPC.
 func (s *Server) ServeHTTP(l net.Listener) error {
-	err := s.front.server.Serve(l)
+	err := s.front.server.Serve(settledListener{l})
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

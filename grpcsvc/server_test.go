@@ -31,8 +31,6 @@ func TestStatusAndMembersDescribeTheNode(t *testing.T) {
 	if alarms := must(maintenance.Alarm(n.ctx, &pb.AlarmRequest{}))(t); len(alarms.Alarms) != 0 {
 		t.Errorf("alarms: %v", alarms)
 	}
-	_, err := maintenance.Downgrade(n.ctx, &pb.DowngradeRequest{})
-	wantCode(t, "what is not there", err, codes.Unimplemented)
 	wantEqual(t, "defragmented", must(maintenance.Defragment(n.ctx, &pb.DefragmentRequest{}))(t), &pb.DefragmentResponse{})
 	for _, linearizable := range []bool{false, true} {
 		members := must(pb.NewClusterClient(n.conn).MemberList(n.ctx, &pb.MemberListRequest{Linearizable: linearizable}))(t)

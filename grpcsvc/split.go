@@ -146,6 +146,24 @@ func (s *splitter) destination(conn net.Conn) (to *outlet, opened net.Conn, err 
 	}
 }
 
+// settledConn is a connection over TLS that speaks HTTP/2. It looks to net/http like one without TLS, whose HTTP/2 that
+// recognises by itself; the only connections over TLS on which it does are *tls.Conn.
+type settledConn struct {
+	net.Conn
+	secure overTLS
+}
+
+// settledListener gives net/http its connections in the form in which it recognises what they speak.
+type settledListener struct{ net.Listener }
+
+func (l settledListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if secure, ok := conn.(overTLS); ok && secure.ConnectionState().NegotiatedProtocol == "h2" {
+		return &settledConn{conn, secure}, err
+	}
+	return conn, err
+}
+
 // reader is what bytes come from.
 type reader interface{ Read([]byte) (int, error) }
 

@@ -185,10 +185,19 @@ func revocations(name string) (*x509.RevocationList, error) {
 	return list, nil
 }
 
+// shortSuites are names that etcd takes too, from before the suites had their hash in theirs.
+var shortSuites = map[string]string{
+	"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305":   "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305": "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+}
+
 // ParseCipherSuites reads Go's names of cipher suites.
 func ParseCipherSuites(names []string) (ids []uint16, err error) {
 	known := slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites())
 	for _, name := range names {
+		if full, short := shortSuites[name]; short {
+			name = full
+		}
 		i := slices.IndexFunc(known, func(s *tls.CipherSuite) bool { return s.Name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("unexpected TLS cipher suite %q", name)

@@ -77,32 +77,40 @@ func (v *View) Hash(pace Pace) (uint64, error) {
 	if err := h.rows(v, appendInt64([]byte{tableLog}, state.Compacted), []byte{tableLog + 1}); err != nil {
 		return 0, err
 	}
-	if err := h.versions(v, state.Revision, false); err != nil {
+	if err := h.versions(v); err != nil {
 		return 0, err
 	}
 	return h.digest.Sum64(), nil
 }
 
-// HashAt is over the shared space's versions as they can be read up to a revision: the same on every replica that is
-// compacted to the same revision, whatever has happened since. The revision lies between State.Compacted and
-// State.Revision.
+// HashAt is over the shared space as it can be read at a revision: the same on every replica, whatever was compacted or
+// has happened since. The revision lies between State.Compacted and State.Revision.
 func (v *View) HashAt(revision int64, pace Pace) (uint32, error) {
 	h := newRowHash(pace)
-	_, upper := logThrough(revision)
-	if err := h.rows(v, appendInt64([]byte{tableLog}, v.State().Compacted), upper); err != nil {
-		return 0, err
+	it := v.ScanAt(nil, nil, revision)
+	defer it.Close()
+	var value []byte
+	for it.Next() {
+		record, ok := it.Record()
+		if !ok {
+			break // which the view's error explains
+		}
+		value = record.Append(value[:0])
+		if err := h.row(it.Key(), value); err != nil {
+			return 0, err
+		}
 	}
-	if err := h.versions(v, revision, true); err != nil {
+	if err := v.Err(); err != nil {
 		return 0, err
 	}
 	sum := h.digest.Sum64()
 	return uint32(sum ^ sum>>32), nil
 }
 
-// versions goes through the history up to a revision. It hashes the rows that stay, and of those below the compacted
-// revision the version that each key is left with: with its content when current is set, otherwise only where it is not
-// what the key holds now, which is hashed with the current table.
-func (h *rowHash) versions(v *View, upTo int64, current bool) error {
+// versions goes through the history. It hashes the rows that stay, and of those below the compacted revision the version
+// that each key is left with, with its content where that is not what the key holds now, which is hashed with the current
+// table.
+func (h *rowHash) versions(v *View) error {
 	compacted := v.State().Compacted
 	it := v.Scan([]byte{tableHistory}, []byte{tableHistory + 1})
 	defer it.Close()
@@ -119,9 +127,6 @@ func (h *rowHash) versions(v *View, upTo int64, current bool) error {
 			key, first, settled, newer = append(key[:0], row.key...), false, false, false
 		}
 		switch {
-		case row.revision > upTo:
-			newer = true
-			err = h.read(len(it.Key()))
 		case row.revision >= compacted:
 			// Its event is hashed with the log.
 			newer, settled = true, row.revision == compacted
@@ -131,7 +136,7 @@ func (h *rowHash) versions(v *View, upTo int64, current bool) error {
 		default:
 			settled = true
 			if !row.tombstone {
-				err = h.left(v, it, &row, current || newer)
+				err = h.left(v, it, &row, newer)
 			}
 		}
 		if err != nil {

@@ -209,7 +209,8 @@ func (c *config) checkPeerTLS() error {
 			given = append(given, f.flag)
 		}
 	}
-	if len(given) > 0 && len(missing) > 0 {
+	oneSided := c.PeerOneSided && c.PeerCertFile != "" && c.PeerKeyFile != ""
+	if len(given) > 0 && len(missing) > 0 && !oneSided {
 		return fmt.Errorf("%s is given without %s: TLS between members is mutual and takes all three files",
 			strings.Join(given, " and "), strings.Join(missing, " and "))
 	}

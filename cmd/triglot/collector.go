@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/triglot/triglot/core"
+	"github.com/triglot/triglot/grpcsvc"
 	"github.com/triglot/triglot/protocols"
 	"github.com/triglot/triglot/raftlog/transport"
 )
@@ -83,7 +84,7 @@ var storeMetrics = []struct {
 	{describe("etcd_mvcc_db_total_size_in_bytes", "Size of the state, as the quota counts it."), prometheus.GaugeValue,
 		func(s sample) float64 { return float64(s.SizeBytes) }},
 	{describe("etcd_mvcc_db_total_size_in_use_in_bytes", "Part of it that is in use, estimated."), prometheus.GaugeValue,
-		func(s sample) float64 { return float64(min(s.LiveBytes, s.SizeBytes)) }},
+		func(s sample) float64 { return float64(s.InUseBytes) }},
 	{describe("etcd_server_quota_backend_bytes", "Size beyond which writes are refused, 0 for none."), prometheus.GaugeValue,
 		func(s sample) float64 { return float64(s.QuotaBytes) }},
 	{describe("etcd_debugging_mvcc_keys_total", "Keys, in the shared and the private spaces."), prometheus.GaugeValue,
@@ -185,11 +186,17 @@ func histogram(desc *prometheus.Desc, bounds []float64, counts []uint64, sum flo
 }
 
 // buildInfo is the constant 1 with the version as its label, as Prometheus' own tools have it.
-func buildInfo() prometheus.Collector {
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "triglot_build_info", Help: "1, with the version of the server.",
-		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
-	})
-	info.Set(1)
-	return info
+func buildInfo() []prometheus.Collector {
+	return []prometheus.Collector{
+		fixed("triglot_build_info", "1, with the version of the server.", prometheus.Labels{"version": version, "goversion": runtime.Version()}),
+		fixed("etcd_server_version", "1, with the version of etcd whose API is served.", prometheus.Labels{"server_version": grpcsvc.APIVersion}),
+		fixed("etcd_cluster_version", "1, with the version of etcd that the cluster is taken for.", prometheus.Labels{"cluster_version": grpcsvc.ClusterVersion}),
+	}
+}
+
+// fixed is a metric whose labels say all there is to say.
+func fixed(name, help string, labels prometheus.Labels) prometheus.Collector {
+	gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels})
+	gauge.Set(1)
+	return gauge
 }

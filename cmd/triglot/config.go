@@ -35,6 +35,7 @@ type config struct {
 	SnapshotRate        int64
 	CatchUpBytes        int64
 	MaxLearners         int
+	MembersSettle       time.Duration
 	HashCheckInterval   time.Duration
 	PeerCertFile        string
 	PeerKeyFile         string
@@ -112,6 +113,7 @@ type config struct {
 
 	// What only etcd's command line sets.
 	AsEtcd        bool   // say what etcd says when it is ready
+	PeerOneSided  bool   // members' certificates may be of the system's authorities, and those who call then show none
 	ListenEtcdToo string // further addresses for etcd clients, with a comma between
 }
 
@@ -147,6 +149,7 @@ func (c *config) settings() []setting {
 		{groupCluster, "snapshot-rate", size(&c.SnapshotRate, 64<<20, 0), "bytes per second that a snapshot for another member is sent with; 0 for no bound"},
 		{groupCluster, "catch-up-bytes", size(&c.CatchUpBytes, 64<<20, 1<<20), "log held in memory for members that lag; those further behind get a snapshot"},
 		{groupCluster, "max-learners", number(&c.MaxLearners, 1, 1), "most members without a vote at a time"},
+		{groupCluster, "members-settle", duration(&c.MembersSettle, 0, 0), "voters have to have been connected for so long before members are added or removed"},
 		{groupCluster, "hash-check-interval", duration(&c.HashCheckInterval, time.Hour, 0), "how often the members' states are compared; 0 for never"},
 		{groupCluster, "peer-cert-file", text(&c.PeerCertFile, ""), "TLS between members, both ways: this member's certificate"},
 		{groupCluster, "peer-key-file", text(&c.PeerKeyFile, ""), "and its key"},

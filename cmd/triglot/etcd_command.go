@@ -101,7 +101,7 @@ func (c *config) loadEtcd(given map[string]string, environ []string) (unknown []
 	}
 	flags := pflag.NewFlagSet("etcd", pflag.ContinueOnError)
 	c.register(flags)
-	c.AsEtcd = true
+	c.AsEtcd, c.PeerOneSided = true, true
 	for _, other := range []struct{ setting, value string }{
 		{"listen-resp", ""}, {"listen-zk", ""}, {"listen", ""}, {"listen-metrics", ""},
 		{"history-bytes", "0"}, // etcd keeps history until it is told to compact it

@@ -167,6 +167,16 @@ func progressInterval(s string) (string, error) {
 	return nanoseconds(s)
 }
 
+// settleTime reads --strict-reconfig-check: with it etcd changes no members before all are connected for 5 s.
+func settleTime(s string) (string, error) {
+	if strict, err := strconv.ParseBool(s); err != nil {
+		return "", errors.New("it is true or false")
+	} else if strict {
+		return "5s", nil
+	}
+	return "0s", nil
+}
+
 // tokenSeconds reads --auth-token-ttl; etcd takes 0 as its default.
 func tokenSeconds(s string) (string, error) {
 	n, err := strconv.ParseUint(s, 10, 31)

@@ -140,7 +140,7 @@ func etcdFlags() []etcdFlag {
 			mapsTo("peer-auto-tls", "", "peer-auto-tls", nil),
 			mapsTo("client-cert-auth", "", "client-cert-auth", nil),
 		),
-		switched("true", ignores("a change that could cost the quorum is always refused", "strict-reconfig-check")...),
+		switched("true", mapsTo("strict-reconfig-check", "", "members-settle", settleTime)),
 		switched("true", ignores("a member always asks before it stands for election", "pre-vote")...),
 		switched("true", ignores("an election needs no waiting at start", "initial-election-tick-advance")...),
 		switched("true", mapsTo("enable-grpc-gateway", "", "enable-grpc-gateway", nil)),

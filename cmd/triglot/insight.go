@@ -40,11 +40,11 @@ func openInsight(listener net.Listener, profiles bool, server *protocols.Server,
 	i.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		buildInfo(),
 		i.grpc,
 		&i.traffic,
 		&collector{store: &i.store, server: server, peers: peers},
 	)
+	i.registry.MustRegister(buildInfo()...)
 	if listener == nil {
 		return i
 	}

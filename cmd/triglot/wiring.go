@@ -32,6 +32,7 @@ func openStore(cfg *config, told advertised, peers *transport.Transport, stop <-
 		Published:      core.Member{ClientURLs: told.clientURLs, Listeners: told.listeners, Version: version},
 		TokenTTL:       cfg.AuthTokenTTL,
 		RequestTimeout: cfg.RequestTimeout, CatchUpBytes: cfg.CatchUpBytes, MaxLearners: cfg.MaxLearners,
+		MembersSettle:     cfg.MembersSettle,
 		HashCheckInterval: unbounded(cfg.HashCheckInterval), Interrupt: stop, OnWaiting: waiting,
 	}
 	c.TickInterval, c.HeartbeatTicks, c.ElectionTicks = ticks(cfg)
@@ -82,7 +83,7 @@ func peerTLS(cfg *config) (*transport.TLSConfig, error) {
 	t := &transport.TLSConfig{
 		CertFile: cfg.PeerCertFile, KeyFile: cfg.PeerKeyFile, TrustedCAFile: cfg.PeerTrustedCAFile, CRLFile: cfg.PeerCRLFile,
 		AllowedNames: splitList(cfg.PeerAllowedNames), AllowedHostnames: splitList(cfg.PeerAllowedHosts),
-		ClientCertFile: cfg.PeerClientCertFile, ClientKeyFile: cfg.PeerClientKeyFile,
+		OneSided: cfg.PeerOneSided, ClientCertFile: cfg.PeerClientCertFile, ClientKeyFile: cfg.PeerClientKeyFile,
 	}
 	if t.CertFile != "" {
 		return t, nil

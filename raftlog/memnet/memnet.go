@@ -32,7 +32,7 @@ func New() *Network {
 
 // Transport makes the transport of a node that is found at an address. A later one replaces it, as after a restart.
 func (n *Network) Transport(url string) *Transport {
-	t := &Transport{net: n, url: url, peers: map[uint64]*peer{}, stopping: make(chan struct{})}
+	t := &Transport{net: n, url: url, born: time.Now(), peers: map[uint64]*peer{}, stopping: make(chan struct{})}
 	return t
 }
 
@@ -88,8 +88,9 @@ func (n *Network) reaches(from, to string) bool {
 
 // Transport is one node's end of a Network.
 type Transport struct {
-	net *Network
-	url string
+	net  *Network
+	url  string
+	born time.Time
 
 	mu      sync.Mutex // guards the fields below
 	handler raftlog.Handler
@@ -372,11 +373,12 @@ func (t *Transport) Describe(_ context.Context, url string) ([]byte, error) {
 	return to.handler.Description(), nil
 }
 
-// Contact implements raftlog.Transport. Nobody tells since when.
+// Contact implements raftlog.Transport. It is since the node itself began, whatever was cut meanwhile.
 func (t *Transport) Contact(id uint64) raftlog.Contact {
 	p := t.peer(id)
 	return raftlog.Contact{
 		Connected: p != nil && t.net.reaches(t.url, p.url) && t.net.reaches(p.url, t.url),
+		Since:     t.born,
 		RoundTrip: time.Microsecond,
 	}
 }

@@ -20,6 +20,10 @@ type TLSConfig struct {
 	// them. TrustedCAFile is then not needed.
 	SelfSigned bool
 
+	// OneSided says that TrustedCAFile may be missing: who is called is then known by the system's authorities, and who calls
+	// is not known.
+	OneSided bool
+
 	// What else is asked of the other side's certificate: not to be on a list of revoked ones, one of several common names,
 	// one of several host names. Empty asks nothing.
 	CRLFile          string
@@ -35,7 +39,7 @@ func (c *TLSConfig) check() error {
 	for _, file := range []struct{ flag, name string }{
 		{"--peer-cert-file", c.CertFile}, {"--peer-key-file", c.KeyFile}, {"--peer-trusted-ca-file", c.TrustedCAFile},
 	} {
-		if file.name == "" && !(c.SelfSigned && file.flag == "--peer-trusted-ca-file") {
+		if file.name == "" && !((c.SelfSigned || c.OneSided) && file.flag == "--peer-trusted-ca-file") {
 			return fmt.Errorf("TLS between members needs --peer-cert-file, --peer-key-file and --peer-trusted-ca-file: %s is missing", file.flag)
 		}
 	}
@@ -98,6 +102,9 @@ func (c *TLSConfig) config() (*tls.Config, error) {
 	}
 	if c.SelfSigned {
 		config.InsecureSkipVerify = true
+		return config, nil
+	}
+	if c.OneSided && c.TrustedCAFile == "" {
 		return config, nil
 	}
 	authorities, err := c.authorities()
