@@ -220,7 +220,7 @@ func (s *Store) judgeChange(ctx context.Context, op *corepb.Op) error {
 	}
 	switch op := op.Op.(type) {
 	case *corepb.Op_MemberAdd:
-		if s.cfg.MembersSettle > 0 && settled < voters {
+		if s.cfg.MembersSettle > 0 && voters > 1 && settled < (voters+1)/2+1 {
 			return s.unsettled(voters - settled)
 		}
 		// One voter alone may become two, as in etcd: there is no other way to grow, but for a learner.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/triglot/triglot/raftlog"
+	"github.com/triglot/triglot/storage"
 )
 
 // Metrics are counts since the start, and present amounts.
@@ -13,6 +14,7 @@ type Metrics struct {
 	Commit        raftlog.Histogram // of steps written to the state engine
 	LeasesExpired uint64            // by this node, while it led
 	KeysReaped    uint64            // past their deadline, likewise
+	Puts, Deletes uint64            // of keys of the shared space, as this node applied them
 }
 
 // Metrics is cheap enough to be asked for every second.
@@ -20,7 +22,24 @@ func (s *Store) Metrics() Metrics {
 	return Metrics{
 		Metrics: s.log.Metrics(), Commit: s.commits.histogram(),
 		LeasesExpired: s.leasesExpired.Load(), KeysReaped: s.reaper.removed.Load(),
+		Puts: s.puts.Load(), Deletes: s.deletes.Load(),
 	}
+}
+
+// count counts what a step did to the shared space.
+func (s *Store) count(events []*storage.Event) {
+	puts, deletes := uint64(0), uint64(0)
+	for _, e := range events {
+		switch {
+		case e.Space != 0:
+		case e.Type == storage.EventPut:
+			puts++
+		case e.Type == storage.EventDelete:
+			deletes++
+		}
+	}
+	s.puts.Add(puts)
+	s.deletes.Add(deletes)
 }
 
 // commitBuckets are etcd's for the same: powers of two from a millisecond.

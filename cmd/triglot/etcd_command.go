@@ -121,7 +121,7 @@ func (c *config) loadEtcd(given map[string]string, environ []string) (unknown []
 		}
 		switch f.fate {
 		case etcdMapped:
-			if value != "" && (isGiven || !f.toggle) {
+			if value != "" && (isGiven || value != "false") { // a toggle that is off is how Triglot has it too
 				err = c.setEtcd(flags, &f, value)
 			}
 		case etcdRefused:

@@ -113,10 +113,10 @@ func TestEtcdDefaultsAreEtcds(t *testing.T) {
 	}
 	got := []any{c.Name, c.DataDir, c.ListenEtcd, c.AdvertiseEtcd, c.ListenPeer, c.AdvertisePeer, c.InitialCluster, c.ClusterToken,
 		c.ElectionTimeout, c.HistoryAge, c.HistoryBytes, c.ListenRESP + c.ListenZK + c.Listen + c.ListenMetrics, c.LogFormat,
-		c.QuotaBytes, c.AuthToken, c.AuthTokenTTL, c.BcryptCost}
+		c.QuotaBytes, c.AuthToken, c.AuthTokenTTL, c.BcryptCost, c.MembersSettle, c.Gateway}
 	want := []any{"default", "default.etcd", "plain:localhost:2379", "http://localhost:2379", "localhost:2380", "http://localhost:2380",
 		"default=http://localhost:2380", "etcd-cluster", time.Second, time.Duration(0), int64(0), "", "json",
-		int64(2 << 30), "simple", 5 * time.Minute, 10}
+		int64(2 << 30), "simple", 5 * time.Minute, 10, 5 * time.Second, true}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
