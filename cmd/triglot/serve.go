@@ -54,6 +54,7 @@ type addresses struct {
 // serve runs a member in this process until a signal ends it or its store fails.
 func serve(cfg *config, unknownVariables []string, stderr io.Writer) error {
 	logger := newLogger(cfg, stderr)
+	logLibraries(logger)
 	if len(unknownVariables) > 0 {
 		logger.Warn("environment variables with names of no setting are ignored", "variables", unknownVariables)
 	}
