@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 
@@ -64,6 +65,12 @@ func TestWhileReplicasDifferOnlyTheClusterCanBeChanged(t *testing.T) {
 	}
 	if got := s.Alarms(); !slices.Equal(got, []Alarm{{AlarmNoSpace, self}}) {
 		t.Errorf("the alarms are %v", got)
+	}
+	if result, err := s.Do(ctx, oneOp(putOp("k", "w"))); err != nil || !errors.Is(result.Err, ErrNoSpace) {
+		t.Errorf("a put while the other alarm stands: %v %v", err, result)
+	}
+	if err := s.ClearAlarm(ctx, AlarmNoSpace, self); err != nil {
+		t.Fatal(err)
 	}
 	if result, err := s.Do(ctx, oneOp(putOp("k", "w"))); err != nil || result.Err != nil {
 		t.Errorf("a put afterwards: %v %v", err, result)
