@@ -70,6 +70,7 @@ type step struct {
 	// superseded is State.SupersededBytes.
 	superseded int64
 	auth       uint64 // see authOf
+	oldest     int64  // State.Compacted
 	// compacted says that the compacted revision moved.
 	compacted bool
 	// members and alarms say that these tables were written.
@@ -142,7 +143,7 @@ func (m *machine) apply(entries []raftlog.Entry, change *confChange) (n int, err
 		state.Conf = bytes.Clone(change.conf)
 	}
 	s.index, s.term, s.revision = state.AppliedIndex, state.AppliedTerm, state.Revision
-	s.auth = authOf(state)
+	s.auth, s.oldest = authOf(state), state.Compacted
 	s.superseded, s.compacted = state.SupersededBytes, state.Compacted != compacted
 	if err := batch.Err(); err != nil {
 		return n, fmt.Errorf("core: reading state: %w", err)

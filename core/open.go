@@ -48,6 +48,7 @@ func (s *Store) open(ctx context.Context) error {
 	s.views.set(view)
 	s.shown.Store(state.Revision)
 	s.auth.Store(authOf(&state))
+	s.oldest.Store(state.Compacted)
 	if err := s.interruptible(ctx, s.identify); err != nil {
 		return err
 	}

@@ -98,5 +98,8 @@ func (s *Store) MemberID() uint64 { return s.identity.Member }
 // Term is the raft term, for the header of every etcd answer.
 func (s *Store) Term() uint64 { return s.log.Status().Term }
 
+// Compacted is the oldest revision that can be read, 0 when all can: that of the last step, which costs nothing to ask for.
+func (s *Store) Compacted() int64 { return s.oldest.Load() }
+
 // Revision is the store's revision; watches have been given everything up to it.
 func (s *Store) Revision() int64 { return s.shown.Load() }

@@ -40,6 +40,7 @@ type Store struct {
 	keeper        keeper
 	grants        grantCache
 	auth          atomic.Uint64 // whether authentication is on, and its revision, as readers see it: see authOf
+	oldest        atomic.Int64  // State.Compacted, as of the last step
 	tokens        *tokens
 	hashing       chan struct{} // room for those who check passwords
 	views         views
@@ -149,6 +150,7 @@ func (s *Store) applied(step *step) {
 	}
 	s.tokens.follow(step.logins)
 	s.auth.Store(step.auth)
+	s.oldest.Store(step.oldest)
 	s.shown.Store(step.revision)
 	s.views.set(s.db.View())
 	s.leadership.applies(step.term)
@@ -171,6 +173,7 @@ func (s *Store) applied(step *step) {
 func (s *Store) stateReplaced(view *storage.View) {
 	s.tokens.follow([]loginChange{{}}) // who has changed their password meanwhile cannot be told
 	s.auth.Store(authOf(view.State()))
+	s.oldest.Store(view.State().Compacted)
 	s.loadMembers()
 	s.leadership.applies(view.State().AppliedTerm)
 	s.reaper.expect(1) // whatever is the soonest deadline now

@@ -57,7 +57,7 @@ func (w *watchStream) send(notice *core.Notice) error {
 		watcher.compacted = true
 		return w.sendCompacted(watcher.id, notice.Compacted)
 	}
-	events := watcher.events(notice.Events)
+	events := watcher.events(notice.Events, w.store.Compacted())
 	for len(events) != 0 {
 		watcher.quiet = false
 		n := messageLength(events)
@@ -90,8 +90,9 @@ type eventCell struct {
 	kv    mvccpb.KeyValue
 }
 
-// events words the events that the watcher's filters let through.
-func (w *watcher) events(happened []*storage.Event) []*mvccpb.Event {
+// events words the events that the watcher's filters let through. As in etcd a value is no part of them any more once it
+// could not be read, because its revisions are compacted.
+func (w *watcher) events(happened []*storage.Event, compacted int64) []*mvccpb.Event {
 	cells := make([]eventCell, len(happened))
 	events := make([]*mvccpb.Event, 0, len(happened))
 	for _, e := range happened {
@@ -100,7 +101,7 @@ func (w *watcher) events(happened []*storage.Event) []*mvccpb.Event {
 		}
 		cell := &cells[len(events)]
 		cell.fill(e)
-		if w.prevKV && e.Prev != nil && e.Prev.Kind == storage.KindBytes {
+		if w.prevKV && e.Prev != nil && e.Prev.Kind == storage.KindBytes && e.Revision > compacted {
 			cell.event.PrevKv = keyValue(e.Key, e.Prev)
 		}
 		events = append(events, &cell.event)

@@ -440,3 +440,28 @@ func TestAWatcherThatCatchesUpIsSentMoreAndMoreAtATime(t *testing.T) {
 		t.Errorf("messages of %v events; want %v", sizes, want)
 	}
 }
+
+// A value whose revisions are compacted comes with no event any more, though the events that replaced it are still told.
+func TestAPreviousValueGoesWithItsRevisions(t *testing.T) {
+	n := startNode(t, Options{})
+	n.put("k", "1")
+	n.put("k", "2") // at revision 3
+	n.put("k", "3")
+	if _, err := n.kv.Compact(n.ctx, &pb.CompactionRequest{Revision: 3}); err != nil {
+		t.Fatal(err)
+	}
+	stream := must(pb.NewWatchClient(n.conn).Watch(n.ctx))(t)
+	create := &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("k"), StartRevision: 3, PrevKv: true}}
+	if err := stream.Send(&pb.WatchRequest{RequestUnion: create}); err != nil {
+		t.Fatal(err)
+	}
+	previous := map[int64]*mvccpb.KeyValue{}
+	for len(previous) < 2 {
+		for _, e := range must(stream.Recv())(t).Events {
+			previous[e.Kv.ModRevision] = e.PrevKv
+		}
+	}
+	if previous[3] != nil || string(previous[4].GetValue()) != "2" {
+		t.Errorf("previous values: %v", previous)
+	}
+}
