@@ -49,6 +49,7 @@ var confined = map[string][]string{
 	"github.com/tidwall/redcon":            {"resp"},
 	"google.golang.org/grpc":               {"grpcsvc", "raftlog", "cmd"}, // etcd's API, the way between members, the commands that ask a server
 	"go.etcd.io/etcd/api":                  {"grpcsvc", "cmd"},
+	"go.etcd.io/bbolt":                     {"grpcsvc"}, // etcd's files
 	"github.com/golang-jwt/jwt":            {"grpcsvc"},
 	"github.com/grpc-ecosystem":            {"grpcsvc"}, // the JSON gateway
 	"github.com/gorilla/websocket":         {"grpcsvc"},

@@ -26,6 +26,8 @@ type RestoreConfig struct {
 	PeerURLs       []string // of this member, as in the list; optional
 	Backup         io.Reader
 	Progress       func(done, total int64) // bytes of the backup; may be nil
+	// Contents are what is restored instead of a backup, if not nil.
+	Contents *Contents
 
 	FS     vfs.FS // nil = the operating system's
 	Logger *slog.Logger
@@ -57,22 +59,34 @@ func Restore(ctx context.Context, cfg RestoreConfig) (BackupInfo, error) {
 	if err := checkEmpty(cfg.FS, cfg.DataDir); err != nil {
 		return BackupInfo{}, err
 	}
-	r, err := openBackup(cfg.Backup, cfg.Progress)
-	if err != nil {
-		return BackupInfo{}, err
+	from := source{contents: cfg.Contents}
+	if cfg.Contents != nil {
+		from.info = &cfg.Contents.Info
+	} else {
+		if from.backup, err = openBackup(cfg.Backup, cfg.Progress); err != nil {
+			return BackupInfo{}, err
+		}
+		from.info = &from.backup.info
 	}
 	dir := strings.TrimRight(cfg.DataDir, "/") + restoring
 	err = errors.Join(cfg.FS.RemoveAll(dir), makeDirs(cfg.FS, dir))
 	if err == nil {
-		err = restoreInto(ctx, &cfg, &as, self, r, dir)
+		err = restoreInto(ctx, &cfg, &as, self, from, dir)
 	}
 	if err == nil {
 		err = putInPlace(cfg.FS, dir, cfg.DataDir)
 	}
 	if err != nil {
-		return r.info, errors.Join(err, cfg.FS.RemoveAll(dir))
+		return *from.info, errors.Join(err, cfg.FS.RemoveAll(dir))
 	}
-	return r.info, nil
+	return *from.info, nil
+}
+
+// source is what is restored: a backup, or contents.
+type source struct {
+	info     *BackupInfo
+	backup   *backupReader
+	contents *Contents
 }
 
 // listedTransport lets a list of several members pass: they will have a transport when they start.
@@ -93,20 +107,24 @@ func checkEmpty(fsys vfs.FS, dir string) error {
 }
 
 // restoreInto makes a data directory.
-func restoreInto(ctx context.Context, cfg *RestoreConfig, as *Config, self Member, r *backupReader, dir string) error {
+func restoreInto(ctx context.Context, cfg *RestoreConfig, as *Config, self Member, from source, dir string) error {
 	db, err := storage.Open(storage.Options{Dir: cfg.FS.PathJoin(dir, "state"), FS: cfg.FS, Logger: cfg.Logger})
 	if err != nil {
 		return err
 	}
 	members, _ := staticCluster(as.InitialCluster, as.token())
-	err = takeFiles(ctx, db, r)
+	if from.contents != nil {
+		err = loadContents(ctx, db, from.contents)
+	} else {
+		err = takeFiles(ctx, db, from.backup)
+	}
 	if err == nil {
 		err = rewrite(db, members)
 	}
 	if err == nil {
 		err = writeIdentity(cfg.FS, dir, identity{
 			Name: cfg.Name, Token: as.token(), Members: identityMembers(members),
-			Member: memberID(self.PeerURLs, as.token(), 0), Cluster: restoredClusterID(members, as.token(), r.info.Digest),
+			Member: memberID(self.PeerURLs, as.token(), 0), Cluster: restoredClusterID(members, as.token(), from.info.Digest),
 		})
 	}
 	return errors.Join(err, db.Close())

@@ -70,6 +70,9 @@ type Options struct {
 	MaxStreams                                   uint32
 	ClientPingMin, ServerPing, ServerPingTimeout time.Duration
 
+	// ScratchDir is where the files of snapshots are made while they are sent; empty = where the system has temporary files.
+	ScratchDir string
+
 	Version       string              // Triglot's own, told by Status in metadata; empty = not told
 	ServerOptions []grpc.ServerOption // beside our own, such as interceptors that count
 

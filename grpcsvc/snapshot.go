@@ -1,18 +1,33 @@
 package grpcsvc
 
 import (
+	"bufio"
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"io"
+	"os"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/triglot/triglot/core"
+	"github.com/triglot/triglot/grpcsvc/etcdfile"
 )
 
 // snapshotChunkBytes is what one message of a snapshot carries, as in etcd.
 const snapshotChunkBytes = 32 << 10
 
-// Snapshot sends a backup of this member's state in chunks, its SHA-256 at the end. Clients write everything they are sent
-// to one file, and tell by its length that the hash is there; that file is what `triglot snapshot save` makes too.
+// FormMetadata is what a Snapshot call says in its metadata to get a backup of Triglot's (FormBackup), with all that is in the
+// store, instead of an etcd database.
+const (
+	FormMetadata = "triglot-snapshot"
+	FormBackup   = "backup"
+)
+
+// Snapshot sends this member's state in chunks, its SHA-256 at the end. Clients write everything they are sent to one
+// file, and tell by its length that the hash is there.
 func (s *maintenanceService) Snapshot(_ *pb.SnapshotRequest, stream pb.Maintenance_SnapshotServer) error {
 	if err := s.permitRoot(stream.Context()); err != nil {
 		return err
@@ -21,7 +36,12 @@ func (s *maintenanceService) Snapshot(_ *pb.SnapshotRequest, stream pb.Maintenan
 	defer cancel(nil)
 	defer context.AfterFunc(s.lifetime, func() { cancel(rpctypes.ErrGRPCStopped) })()
 	out := &snapshotStream{send: stream.Send}
-	err := s.store.Backup(ctx, out, func(_, total int64) { out.total = total })
+	var err error
+	if md, _ := metadata.FromIncomingContext(ctx); len(md[FormMetadata]) > 0 && md[FormMetadata][0] == FormBackup {
+		err = s.store.Backup(ctx, out, func(_, total int64) { out.total = total })
+	} else {
+		err = s.sendDatabase(ctx, out)
+	}
 	if err == nil {
 		err = out.finish()
 	}
@@ -29,6 +49,36 @@ func (s *maintenanceService) Snapshot(_ *pb.SnapshotRequest, stream pb.Maintenan
 		err = context.Cause(ctx)
 	}
 	return statusOf(err)
+}
+
+// sendDatabase makes an etcd database of the state and sends it.
+func (s *maintenanceService) sendDatabase(ctx context.Context, out *snapshotStream) error {
+	file, err := s.database(ctx)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	stat, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	out.total = stat.Size() + sha256.Size
+	sum := sha256.New()
+	if _, err := bufio.NewReaderSize(file, 8*snapshotChunkBytes).WriteTo(io.MultiWriter(sum, out)); err != nil {
+		return err
+	}
+	_, err = out.Write(sum.Sum(nil))
+	return err
+}
+
+// database holds a view for as long as the file is made, and no longer.
+func (s *maintenanceService) database(ctx context.Context) (*os.File, error) {
+	view, err := s.store.View(ctx, core.Local)
+	if err != nil {
+		return nil, err
+	}
+	defer view.Close()
+	return etcdfile.Make(ctx, s.opts.ScratchDir, view)
 }
 
 // snapshotStream cuts what is written to it into messages.

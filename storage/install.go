@@ -102,6 +102,22 @@ func (db *DB) takeReceived(meta SnapshotMeta, engine string) error {
 	return syncDir(fsys, db.options.Dir)
 }
 
+// Adopt makes the state that was committed count as one that was installed: a log that knows nothing of it begins there. It
+// is for a state that was made and not replicated, and for its maker, before anybody else has the database. On return the
+// state is durable.
+func (db *DB) Adopt() error {
+	if err := db.Flush(); err != nil {
+		return err
+	}
+	e, index := db.current.Load().engine, db.current.Load().state.AppliedIndex
+	if err := db.guarded(func() error { return db.writeCurrent(current{engine: e.name, installed: index}) }); err != nil {
+		db.fail(fmt.Errorf("storage: adopt: %w", err))
+		return db.Err()
+	}
+	e.installed = index
+	return nil
+}
+
 // Installed says which snapshot the state was installed as, as long as no later entry has been applied. A log that does not
 // reach it has not been told of it: the process ended in between, or the state came from a backup.
 func (db *DB) Installed() (meta SnapshotMeta, ok bool) {

@@ -67,6 +67,20 @@ func (p *purger) row(from, bytes int64) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(nil, uint64(from)), uint64(bytes))
 }
 
+// Purged is the revision of the last purge that ended, or how far the present one has got: what it removes below is gone.
+func (v *View) Purged() int64 {
+	value, ok := v.Get(purgeKey)
+	if !ok {
+		return 0
+	}
+	d := decoder{rest: value}
+	from := int64(d.uvarint())
+	if err := d.failure("purge progress"); err != nil {
+		v.fail(err)
+	}
+	return from
+}
+
 // HistoryBytes estimates the size of log and history as they stand.
 func (db *DB) HistoryBytes() int64 {
 	p := db.current.Load()

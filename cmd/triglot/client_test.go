@@ -166,7 +166,7 @@ func TestABackupGetsItsNameWhenAllOfItIsThere(t *testing.T) {
 				wantContent = string(content) + string(sum[:])
 			}
 			var done, total int64
-			_, err = m.save(t.Context(), patience, path, func(d, of int64) { done, total = d, of })
+			_, err = m.save(t.Context(), patience, formatBackup, path, func(d, of int64) { done, total = d, of })
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("error %v, want %q", err, c.want)
 			}

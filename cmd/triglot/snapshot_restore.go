@@ -10,12 +10,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/triglot/triglot/core"
+	"github.com/triglot/triglot/grpcsvc/etcdfile"
 )
 
 // `triglot snapshot restore` makes the data directory of a member of a new cluster, without any server.
 
 func newSnapshotRestoreCommand() *cobra.Command {
 	var cfg config
+	var skipHashCheck bool
 	table := map[string]setting{}
 	for _, s := range cfg.settings() { // sets the defaults, too
 		table[s.name] = s
@@ -30,7 +32,10 @@ Run it once for every member of the new cluster, with the same file, the same --
 an identity of its own: members of the old one are refused. Revisions go on from that of the backup.
 
 Without --initial-cluster the new cluster has this one member. Where members talk TLS with each other, write the addresses
-as https://host:port.`,
+as https://host:port.
+
+FILE may be a snapshot of an etcd cluster ('etcdctl snapshot save'): keys keep their revisions, versions and leases, and
+users their passwords. With --skip-hash-check it may be the file member/snap/db of an etcd that is stopped.`,
 		Example: `  triglot snapshot restore backup.db
   triglot snapshot restore backup.db --name a --data-dir a --initial-cluster a=10.0.0.1:2380,b=10.0.0.2:2380,c=10.0.0.3:2380
   triglot serve --name a --data-dir a --initial-cluster a=10.0.0.1:2380,b=10.0.0.2:2380,c=10.0.0.3:2380`,
@@ -39,9 +44,9 @@ as https://host:port.`,
 			if err := cfg.checkRestore(); err != nil {
 				return err
 			}
-			info, err := restore(cmd.Context(), &cfg, args[0], cmd.ErrOrStderr())
+			info, err := restore(cmd.Context(), &cfg, args[0], skipHashCheck, cmd.ErrOrStderr())
 			if err != nil {
-				return fmt.Errorf("restoring %s into %s: %w", args[0], cfg.DataDir, err)
+				return fmt.Errorf("restoring %s into %s: %w", args[0], cfg.DataDir, hint(err))
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "restored %s into %s: member %s, revision %d, keys: %d\n",
 				args[0], cfg.DataDir, cfg.Name, info.Revision, info.Keys)
@@ -51,6 +56,7 @@ as https://host:port.`,
 	for _, name := range []string{"name", "data-dir", "initial-cluster", "initial-cluster-token", "advertise-peer"} {
 		cmd.Flags().Var(table[name].value, name, table[name].help)
 	}
+	registerSkipHashCheck(cmd, &skipHashCheck)
 	cmd.Flag("data-dir").Usage = "directory to make"
 	cmd.Flag("advertise-peer").Usage = "where other members reach this one, if there is no --initial-cluster"
 	cmd.Flag("advertise-peer").DefValue = ""
@@ -81,12 +87,7 @@ func (c *config) checkRestore() error {
 }
 
 // restore makes the data directory, which is there when all of the file has been checked.
-func restore(ctx context.Context, cfg *config, path string, progressOut io.Writer) (core.BackupInfo, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return core.BackupInfo{}, err
-	}
-	defer file.Close()
+func restore(ctx context.Context, cfg *config, path string, skipHashCheck bool, progressOut io.Writer) (info core.BackupInfo, err error) {
 	members := initialMembers(cfg)
 	if len(members) == 0 {
 		place := cfg.AdvertisePeer
@@ -97,7 +98,21 @@ func restore(ctx context.Context, cfg *config, path string, progressOut io.Write
 	}
 	p := newProgress(progressOut, "restoring "+path)
 	defer p.end()
-	return core.Restore(ctx, core.RestoreConfig{
-		DataDir: cfg.DataDir, Name: cfg.Name, InitialCluster: members, ClusterToken: cfg.ClusterToken, Backup: file, Progress: p.step,
-	})
+	into := core.RestoreConfig{DataDir: cfg.DataDir, Name: cfg.Name, InitialCluster: members, ClusterToken: cfg.ClusterToken}
+	if etcdfile.Is(path) {
+		options := etcdfile.ReadOptions{SkipHashCheck: skipHashCheck, Progress: p.step}
+		err = etcdfile.Read(ctx, path, options, func(contents *core.Contents) error {
+			into.Contents = contents
+			info, err = core.Restore(ctx, into)
+			return err
+		})
+		return info, err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return core.BackupInfo{}, err
+	}
+	defer file.Close()
+	into.Backup, into.Progress = file, p.step
+	return core.Restore(ctx, into)
 }
