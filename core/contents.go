@@ -144,6 +144,12 @@ func (l *loader) version(e *storage.Event) error {
 		Kind: storage.KindBytes, CreateRevision: r.CreateRevision, CreateMillis: l.now, Version: r.Version, Lease: r.Lease, Value: r.Value,
 	}
 	l.tx.change(0, e.Key, before, after, "")
+	if after.Lease != 0 && !l.tx.leaseExists(after.Lease) {
+		// It is over, and this version with it: the history has both, the present neither.
+		detached := *after
+		detached.Lease = 0
+		l.tx.writeCurrent(0, e.Key, after, &detached)
+	}
 	return nil
 }
 

@@ -4,16 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
-	"runtime/debug"
-
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/storage"
@@ -37,7 +33,7 @@ func Is(path string) bool {
 	defer f.Close()
 	head := make([]byte, boltMagicAt+4)
 	_, err = io.ReadFull(f, head)
-	return err == nil && binary.NativeEndian.Uint32(head[boltMagicAt:]) == boltMagic
+	return err == nil && order.Uint32(head[boltMagicAt:]) == boltMagic
 }
 
 // ReadOptions are what may be different when a file is read.
@@ -57,50 +53,33 @@ func Read(ctx context.Context, path string, options ReadOptions, use func(*core.
 	if err != nil {
 		return err
 	}
-	return r.guarded(func() error {
-		db, err := bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true})
-		if err != nil {
-			return damaged(err)
-		}
-		defer db.Close()
-		return db.View(func(tx *bolt.Tx) error {
-			for err := range tx.Check() {
-				return damaged(err)
-			}
-			r.tx = tx
-			contents, err := r.contents()
-			if err != nil {
-				return err
-			}
-			contents.Info.Digest, contents.Info.TotalBytes = digest, r.total
-			if err := use(contents); err != nil {
-				return err
-			}
-			r.progress(r.total, r.total)
-			return nil
-		})
-	})
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if r.pages, err = openPages(file, r.total); err != nil {
+		return damaged(err)
+	}
+	contents, err := r.contents()
+	if err != nil {
+		return err
+	}
+	contents.Info.Digest, contents.Info.TotalBytes = digest, r.total
+	if err := use(contents); err != nil {
+		return err
+	}
+	r.progress(r.total, r.total)
+	return nil
 }
 
 func damaged(err error) error { return fmt.Errorf("%w: %w", core.ErrDamagedBackup, err) }
 
 type reader struct {
 	ctx         context.Context
-	tx          *bolt.Tx
+	pages       *pages
 	progress    func(done, total int64)
 	done, total int64 // bytes; done counts everything twice: once for the hash, and once for what is in it
-}
-
-// guarded makes an error of what bbolt does about pages that make no sense, and the system about those that are not there.
-func (r *reader) guarded(read func() error) (err error) {
-	before := debug.SetPanicOnFault(true)
-	defer func() {
-		debug.SetPanicOnFault(before)
-		if broken := recover(); broken != nil {
-			err = fmt.Errorf("%w: %v", core.ErrDamagedBackup, broken)
-		}
-	}()
-	return read()
 }
 
 // hash checks the SHA-256 at a file's end. It returns that of the whole content, in hexadecimal.
@@ -160,17 +139,34 @@ func (r *reader) did(n int) {
 
 // contents reads all but the history, and looks where that ends.
 func (r *reader) contents() (*core.Contents, error) {
-	c := &core.Contents{Versions: r.versions()}
-	if r.tx.Bucket(bucketKey) == nil || r.tx.Bucket(bucketMeta) == nil {
+	history, err := r.pages.bucket(bucketKey)
+	if err != nil {
+		return nil, damaged(err)
+	}
+	meta, err := r.pages.bucket(bucketMeta)
+	if err != nil {
+		return nil, damaged(err)
+	}
+	if history == nil || meta == nil {
 		return nil, fmt.Errorf("%w: it is a bbolt file, but not of etcd", core.ErrNotABackup)
 	}
-	if err := r.meta(c); err != nil {
-		return nil, err
+	c := &core.Contents{Versions: r.versions(history)}
+	if err := r.ends(c, history, meta); err != nil {
+		return nil, damaged(err)
 	}
 	for _, table := range []struct {
 		name []byte
 		row  func(k, v []byte) error
 	}{
+		{bucketAuth, func(k, v []byte) (err error) {
+			switch {
+			case bytes.Equal(k, authEnabled):
+				c.AuthEnabled = bytes.Equal(v, []byte{1})
+			case bytes.Equal(k, authRevision):
+				c.AuthRevision, err = parseNumber(v)
+			}
+			return err
+		}},
 		{bucketLease, func(k, v []byte) error {
 			lease, err := parseLease(k, v)
 			c.Leases = append(c.Leases, lease)
@@ -187,78 +183,61 @@ func (r *reader) contents() (*core.Contents, error) {
 			return err
 		}},
 	} {
-		bucket := r.tx.Bucket(table.name)
-		if bucket == nil {
-			continue // of an old etcd that never had any
+		bucket, err := r.pages.bucket(table.name)
+		if err == nil && bucket != nil { // an old etcd may never have had any
+			err = bucket.each(func(k, v []byte, _ bool) error { return table.row(k, v) })
 		}
-		if err := bucket.ForEach(table.row); err != nil {
+		if err != nil {
 			return nil, fmt.Errorf("%w: bucket %s: %w", core.ErrDamagedBackup, table.name, err)
 		}
 	}
 	return c, nil
 }
 
-// meta reads what there is one of.
-func (r *reader) meta(c *core.Contents) error {
-	meta := r.tx.Bucket(bucketMeta)
-	c.Info.Revision = 1
-	if last, _ := r.tx.Bucket(bucketKey).Cursor().Last(); last != nil {
-		revision, _, _, err := parseRevision(last)
-		if err != nil {
-			return damaged(err)
-		}
-		c.Info.Revision = revision
+// ends finds the revisions between which the history is, and which entry of the log was the last.
+func (r *reader) ends(c *core.Contents, history, meta *bucket) error {
+	c.Info.Revision, c.Info.Version = 1, "etcd"
+	last, err := history.last()
+	if err == nil && last != nil {
+		c.Info.Revision, _, _, err = parseRevision(last)
 	}
-	for _, name := range [][]byte{metaFinished, metaScheduled} {
-		if at := meta.Get(name); at != nil {
-			revision, _, _, err := parseRevision(at)
-			if err != nil {
-				return fmt.Errorf("%w: %s: %w", core.ErrDamagedBackup, name, err)
-			}
-			c.Info.Compacted = max(c.Info.Compacted, revision)
-		}
+	if err != nil {
+		return err
 	}
+	err = meta.each(func(k, v []byte, _ bool) (err error) {
+		switch {
+		case bytes.Equal(k, metaFinished), bytes.Equal(k, metaScheduled):
+			var compacted int64
+			compacted, _, _, err = parseRevision(v)
+			c.Info.Compacted = max(c.Info.Compacted, compacted)
+		case bytes.Equal(k, metaIndex):
+			c.Info.Index, err = parseNumber(v)
+		case bytes.Equal(k, metaTerm):
+			c.Info.Term, err = parseNumber(v)
+		case bytes.Equal(k, metaStorageVersion):
+			c.Info.Version = "etcd " + string(v)
+		}
+		return err
+	})
 	// What was changed last may have been deletions, which compaction has removed.
 	c.Info.Revision = max(c.Info.Revision, c.Info.Compacted)
-	c.Info.Version = "etcd"
-	if version := meta.Get(metaStorageVersion); version != nil {
-		c.Info.Version = "etcd " + string(version)
-	}
-	numbers := []struct {
-		bucket, name []byte
-		into         *uint64
-	}{
-		{bucketMeta, metaIndex, &c.Info.Index}, {bucketMeta, metaTerm, &c.Info.Term}, {bucketAuth, authRevision, &c.AuthRevision},
-	}
-	for _, n := range numbers {
-		bucket := r.tx.Bucket(n.bucket)
-		if bucket == nil || bucket.Get(n.name) == nil {
-			continue
-		}
-		var err error
-		if *n.into, err = parseNumber(bucket.Get(n.name)); err != nil {
-			return fmt.Errorf("%w: %s: %w", core.ErrDamagedBackup, n.name, err)
-		}
-	}
-	if auth := r.tx.Bucket(bucketAuth); auth != nil {
-		c.AuthEnabled = bytes.Equal(auth.Get(authEnabled), []byte{1})
-	}
-	return nil
+	return err
 }
 
 // versions goes over the history.
-func (r *reader) versions() iter.Seq2[*storage.Event, error] {
+func (r *reader) versions(history *bucket) iter.Seq2[*storage.Event, error] {
 	return func(yield func(*storage.Event, error) bool) {
-		rows := r.tx.Bucket(bucketKey).Cursor()
-		for k, v := rows.First(); k != nil; k, v = rows.Next() {
+		enough := errors.New("enough")
+		err := history.each(func(k, v []byte, _ bool) error {
 			r.did(len(k) + len(v))
 			event, err := parseChange(k, v)
-			if err != nil {
-				err = damaged(err)
+			if err == nil && !yield(event, nil) {
+				err = enough
 			}
-			if !yield(event, err) || err != nil {
-				return
-			}
+			return err
+		})
+		if err != nil && !errors.Is(err, enough) {
+			yield(nil, damaged(err))
 		}
 	}
 }

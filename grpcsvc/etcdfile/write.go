@@ -116,6 +116,9 @@ func (w *writer) versions(view *core.View) {
 		if w.err != nil {
 			return
 		}
+		if len(event.Key) == 0 {
+			continue // Redis has such a key, and etcd does not
+		}
 		w.add(bucketKey)(changeRow(event))
 		last = event.Revision
 	}
