@@ -30,10 +30,16 @@ import (
 // startEtcd runs the real etcd in this process and gives its address.
 func startEtcd(t testing.TB) string {
 	t.Helper()
-	ports := freePorts(t, 2)
-	client, peer := url.URL{Scheme: "http", Host: ports[0]}, url.URL{Scheme: "http", Host: ports[1]}
+	return startEtcdIn(t, t.TempDir(), freePorts(t, 1)[0])
+}
+
+// startEtcdIn runs it in a directory that may have been used before, by a member with the peer address.
+func startEtcdIn(t testing.TB, dir, peerAddress string) string {
+	t.Helper()
+	ports := freePorts(t, 1)
+	client, peer := url.URL{Scheme: "http", Host: ports[0]}, url.URL{Scheme: "http", Host: peerAddress}
 	config := embed.NewConfig()
-	config.Dir = t.TempDir()
+	config.Dir = dir
 	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	config.InitialCluster = config.InitialClusterFromName(config.Name)
@@ -122,8 +128,12 @@ type etcdPair struct {
 }
 
 func startEtcdPair(t testing.TB) *etcdPair {
+	return pairOf(t, startServer(t).etcd, startEtcd(t))
+}
+
+func pairOf(t testing.TB, ours, theirs string) *etcdPair {
 	p := &etcdPair{t: t, ctx: testContext(t)}
-	for i, address := range []string{startServer(t).etcd, startEtcd(t)} {
+	for i, address := range []string{ours, theirs} {
 		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30), grpc.MaxCallSendMsgSize(1<<30)))
 		if err != nil {

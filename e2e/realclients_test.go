@@ -11,7 +11,7 @@ import (
 )
 
 // tool runs a client program of a peer and gives what it prints on standard output.
-func tool(t *testing.T, name string, args ...string) string {
+func tool(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -2,13 +2,18 @@ package grpcsvc
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/triglot/triglot/core"
+	"github.com/triglot/triglot/grpcsvc/etcdfile"
 )
 
 func TestASnapshotIsCutIntoChunksThatSayWhatRemains(t *testing.T) {
@@ -48,30 +53,61 @@ func TestASnapshotOfAnotherLengthThanAnnouncedFails(t *testing.T) {
 	}
 }
 
-// What etcdctl does with a snapshot: it writes all blobs to a file, and wants a hash at its end.
-func TestASnapshotIsABackupWithItsHash(t *testing.T) {
-	n := startNode(t, Options{})
-	n.put("a", "1")
-	stream := must(n.maintenance().Snapshot(n.ctx, &pb.SnapshotRequest{}))(t)
-	var file []byte
+// takeSnapshot does what etcdctl does: it writes all blobs to a file, and wants a hash at its end.
+func (n *node) takeSnapshot(ctx context.Context) (path string, content []byte) {
+	n.t.Helper()
+	stream := must(n.maintenance().Snapshot(ctx, &pb.SnapshotRequest{}))(n.t)
 	for {
 		r, err := stream.Recv()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
-			t.Fatal(err)
+			n.t.Fatal(err)
 		}
-		file = append(file, r.Blob...)
+		content = append(content, r.Blob...)
 	}
-	if len(file)%512 != sha256.Size {
-		t.Fatalf("%d bytes: etcdctl finds no hash", len(file))
+	if len(content)%512 != sha256.Size {
+		n.t.Fatalf("%d bytes: etcdctl finds no hash", len(content))
 	}
-	content, sum := file[:len(file)-sha256.Size], file[len(file)-sha256.Size:]
-	if want := sha256.Sum256(content); !bytes.Equal(sum, want[:]) {
-		t.Error("the hash is not that of the content")
+	before, sum := content[:len(content)-sha256.Size], content[len(content)-sha256.Size:]
+	if want := sha256.Sum256(before); !bytes.Equal(sum, want[:]) {
+		n.t.Error("the hash is not that of the content")
 	}
-	if _, err := core.InspectBackup(bytes.NewReader(file), nil); err != nil {
+	path = filepath.Join(n.t.TempDir(), "snapshot")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+	return path, content
+}
+
+func TestASnapshotIsAnEtcdDatabase(t *testing.T) {
+	scratch := t.TempDir()
+	n := startNode(t, Options{ScratchDir: scratch})
+	n.put("a", "1")
+	path, _ := n.takeSnapshot(n.ctx)
+	info, err := etcdfile.Inspect(n.ctx, path, etcdfile.ReadOptions{})
+	if err != nil || info.Keys != 1 || info.Revision != n.store.Revision() {
+		t.Errorf("%+v %v", info, err)
+	}
+	if names, _ := os.ReadDir(scratch); len(names) != 0 {
+		t.Errorf("%v was left", names)
+	}
+}
+
+func TestASnapshotIsABackupForThoseWhoAsk(t *testing.T) {
+	n := startNode(t, Options{})
+	n.put("a", "1")
+	_, content := n.takeSnapshot(metadata.AppendToOutgoingContext(n.ctx, FormMetadata, FormBackup))
+	if _, err := core.InspectBackup(bytes.NewReader(content), nil); err != nil {
 		t.Fatalf("the backup is not readable: %v", err)
+	}
+}
+
+func TestASnapshotThatFindsNoRoomFails(t *testing.T) {
+	n := startNode(t, Options{ScratchDir: filepath.Join(t.TempDir(), "absent")})
+	stream := must(n.maintenance().Snapshot(n.ctx, &pb.SnapshotRequest{}))(t)
+	if _, err := stream.Recv(); err == nil || err == io.EOF {
+		t.Errorf("it ends with %v", err)
 	}
 }
