@@ -104,7 +104,7 @@ func crashWhileInstalling(t *testing.T) {
 	}
 	m.enter("installed")
 	held.Release() // the old engine goes
-	db.guards.Wait()
+	awaitRemoved(t, fsys, "db", engineName(1))
 	m.take("the end", true)
 	m.enter("")
 	if err := db.Close(); err != nil {

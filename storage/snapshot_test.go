@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -109,6 +110,16 @@ func entries(t testing.TB, fsys vfs.FS, dir string) []string {
 	return names
 }
 
+// awaitRemoved returns when a directory in dir is gone, which happens beside everything else and is told to nobody.
+func awaitRemoved(t testing.TB, fsys vfs.FS, dir, name string) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); slices.Contains(entries(t, fsys, dir), name); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s is still there", name)
+		}
+	}
+}
+
 func TestASnapshotBecomesTheState(t *testing.T) {
 	for name, options := range map[string]Options{
 		"in memory":             {Dir: "there", FS: vfs.NewCrashableMem()},
@@ -151,7 +162,7 @@ func TestASnapshotBecomesTheState(t *testing.T) {
 				t.Errorf("while a view is held there are %q", names)
 			}
 			held.Release()
-			there.guards.Wait()
+			awaitRemoved(t, fsys, options.Dir, "engine-000001")
 			if names := entries(t, fsys, options.Dir); !slices.Equal(names, []string{"CURRENT", "FORMAT", "LOCK", "engine-000002"}) {
 				t.Errorf("afterwards there are %q", names)
 			}
@@ -476,4 +487,36 @@ func FuzzParseCurrent(f *testing.F) {
 // sealed gives a manifest's body the checksum that it should have.
 func sealed(body []byte) []byte {
 	return binary.LittleEndian.AppendUint32(slices.Clone(body), crc32.Checksum(body, ChecksumTable))
+}
+
+// A state that was made here counts as installed, also after a restart, until it moves on.
+func TestAnAdoptedStateIsWhereALogBegins(t *testing.T) {
+	options := Options{Dir: "db", FS: vfs.NewCrashableMem()}
+	rng := newRand(t)
+	db, err := Open(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	advance(t, db, rng, 20)
+	if _, ok := db.Installed(); ok {
+		t.Error("a state that commits made says it was installed")
+	}
+	want := fingerprint(t, db)
+	if err := db.Adopt(); err != nil {
+		t.Fatal(err)
+	}
+	crashed := options.FS.(*vfs.MemFS).CrashClone(vfs.CrashCloneCfg{}) // it is durable
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, fsys := range []vfs.FS{options.FS, crashed} {
+		again := open(t, Options{Dir: "db", FS: fsys})
+		if meta, ok := again.Installed(); !ok || meta.Index != 20 || fingerprint(t, again) != want {
+			t.Errorf("installed is %+v, %v", meta, ok)
+		}
+		advance(t, again, rng, 1)
+		if _, ok := again.Installed(); ok {
+			t.Error("a state that has moved on says it was just installed")
+		}
+	}
 }
