@@ -19,7 +19,7 @@ import (
 type Member struct {
 	ID         uint64
 	Name       string   // empty until the member has started, unless it was named when it was added
-	PeerURLs   []string // http://host:port, or https
+	PeerURLs   []string // http://host:port or unix://path, or https and unixs
 	ClientURLs []string // of etcd clients
 	Learner    bool     // receives the log and has no vote
 	Version    string   // of the program it runs
@@ -165,12 +165,8 @@ func CheckPeerURLs(urls []string) error {
 	}
 	seen := map[string]bool{}
 	for _, text := range urls {
-		u, err := url.Parse(text)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" || u.RawQuery != "" || u.User != nil || u.Fragment != "" {
-			return &Error{Code: CodeBadPeerURLs, Detail: fmt.Sprintf("%q is not http://host:port or https://host:port", text)}
-		}
-		if _, port, err := net.SplitHostPort(u.Host); err != nil || port == "" || u.Hostname() == "" {
-			return &Error{Code: CodeBadPeerURLs, Detail: fmt.Sprintf("%q has no host or no port", text)}
+		if problem := peerURLProblem(text); problem != "" {
+			return &Error{Code: CodeBadPeerURLs, Detail: fmt.Sprintf("%q %s", text, problem)}
 		}
 		if seen[text] {
 			return &Error{Code: CodeBadPeerURLs, Detail: fmt.Sprintf("%q is given twice", text)}
@@ -179,6 +175,32 @@ func CheckPeerURLs(urls []string) error {
 	}
 	return nil
 }
+
+// peerURLProblem says what is wrong with an address; empty if nothing is. What is behind unix:// is a path, host and all.
+func peerURLProblem(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.RawQuery != "" || u.User != nil || u.Fragment != "" {
+		return badPeerURL
+	}
+	switch u.Scheme {
+	case "unix", "unixs":
+		if u.Host+u.Path == "" {
+			return "has no path"
+		}
+	case "http", "https":
+		if u.Path != "" {
+			return badPeerURL
+		}
+		if _, port, err := net.SplitHostPort(u.Host); err != nil || port == "" || u.Hostname() == "" {
+			return "has no host or no port"
+		}
+	default:
+		return badPeerURL
+	}
+	return ""
+}
+
+const badPeerURL = "is not http://host:port, https://host:port, unix://path or unixs://path"
 
 // sameURLs compares two lists in any order.
 func sameURLs(a, b []string) bool {

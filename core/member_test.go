@@ -128,7 +128,7 @@ func TestChangesOfMembersAreRefusedForWhatIsWrongWithThem(t *testing.T) {
 		s, ctx := c.nodes[c.follower()], context.Background()
 		_, err := s.MemberAdd(ctx, Member{PeerURLs: []string{memberURL(1)}})
 		wantCode(t, err, CodePeerURLExists)
-		for _, url := range []string{"", "n9:1", "http://n9", "ftp://n9:1", "http://n9:1/path", "http://:1"} {
+		for _, url := range []string{"", "n9:1", "http://n9", "ftp://n9:1", "http://n9:1/path", "http://:1", "unix://", "unix:n9", "unix://n9?x"} {
 			_, err = s.MemberAdd(ctx, Member{PeerURLs: []string{url}})
 			wantCode(t, err, CodeBadPeerURLs)
 		}

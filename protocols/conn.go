@@ -7,11 +7,10 @@ import (
 	"time"
 )
 
-// Conn is an accepted connection as an adapter gets it. Bytes that were read to recognise the protocol are read again
-// first; after that it is the plain *net.TCPConn, with its ReadFrom, vectored writes and SyscallConn, and no copy in
-// between.
+// Conn is an accepted connection as the server knows it, and as an adapter gets it if it came in over a Unix socket. Bytes
+// that were read to recognise the protocol are read again first.
 type Conn struct {
-	*net.TCPConn
+	net.Conn // the socket
 
 	id       uint64
 	protocol Protocol // "" while it is being recognised; set before the hand-over and never after
@@ -55,27 +54,45 @@ func (c *Conn) Read(p []byte) (int, error) {
 		}
 		return n, nil
 	}
-	return c.TCPConn.Read(p)
-}
-
-// WriteTo is what io.Copy uses; without it the embedded connection's own would skip the bytes looked at.
-func (c *Conn) WriteTo(w io.Writer) (int64, error) {
-	if len(c.replay) == 0 {
-		return c.TCPConn.WriteTo(w)
-	}
-	n, err := w.Write(c.replay)
-	if c.replay = c.replay[n:]; err != nil {
-		return int64(n), err
-	}
-	rest, err := c.TCPConn.WriteTo(w)
-	return int64(n) + rest, err
+	return c.Conn.Read(p)
 }
 
 // Close closes the socket and takes the connection off the list. Closing twice is harmless and answers the same.
 func (c *Conn) Close() error {
 	c.closeOnce.Do(func() {
-		c.closeErr = c.TCPConn.Close()
+		c.closeErr = c.Conn.Close()
 		c.registry.remove(c)
 	})
 	return c.closeErr
+}
+
+// forAdapter is the connection in the form in which an adapter gets it.
+func (c *Conn) forAdapter() net.Conn {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		return &tcpConn{TCPConn: tcp, conn: c}
+	}
+	return c
+}
+
+// tcpConn is a Conn over TCP. Past the bytes that were looked at it is the plain *net.TCPConn, with its ReadFrom, vectored
+// writes and SyscallConn, and no copy in between.
+type tcpConn struct {
+	*net.TCPConn
+	conn *Conn
+}
+
+func (c *tcpConn) Read(p []byte) (int, error) { return c.conn.Read(p) }
+func (c *tcpConn) Close() error               { return c.conn.Close() }
+
+// WriteTo is what io.Copy uses; without it the embedded connection's own would skip the bytes looked at.
+func (c *tcpConn) WriteTo(w io.Writer) (int64, error) {
+	if len(c.conn.replay) == 0 {
+		return c.TCPConn.WriteTo(w)
+	}
+	n, err := w.Write(c.conn.replay)
+	if c.conn.replay = c.conn.replay[n:]; err != nil {
+		return int64(n), err
+	}
+	rest, err := c.TCPConn.WriteTo(w)
+	return int64(n) + rest, err
 }

@@ -23,14 +23,14 @@ func newRegistry(max int) *registry {
 }
 
 // add lists a connection, or answers nil when the limit is reached.
-func (r *registry) add(raw *net.TCPConn, protocol Protocol, shared bool) *Conn {
+func (r *registry) add(raw net.Conn, protocol Protocol, shared bool) *Conn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.conns) >= r.max {
 		return nil
 	}
 	r.lastID++
-	conn := &Conn{TCPConn: raw, id: r.lastID, protocol: protocol, shared: shared, since: time.Now(), registry: r}
+	conn := &Conn{Conn: raw, id: r.lastID, protocol: protocol, shared: shared, since: time.Now(), registry: r}
 	r.conns[conn.id] = conn
 	return conn
 }

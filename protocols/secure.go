@@ -46,7 +46,7 @@ func (s *Server) secure(conn *Conn, p port) {
 			s.recognise(conn)
 			return
 		case !isTLS:
-			s.settle(conn, p.protocol, conn)
+			s.settle(conn, p.protocol, conn.forAdapter())
 			return
 		}
 	}
@@ -85,15 +85,15 @@ func (s *Server) settle(conn *Conn, protocol Protocol, as net.Conn) {
 
 // firstIsTLS reads one byte, which is read again afterwards.
 func firstIsTLS(conn *Conn, deadline time.Time) (bool, error) {
-	if err := conn.TCPConn.SetReadDeadline(deadline); err != nil {
+	if err := conn.Conn.SetReadDeadline(deadline); err != nil {
 		return false, err
 	}
 	first := make([]byte, 1)
-	if _, err := io.ReadFull(conn.TCPConn, first); err != nil {
+	if _, err := io.ReadFull(conn.Conn, first); err != nil {
 		return false, err
 	}
 	conn.replay = first
-	return first[0] == tlsHandshakeRecord, conn.TCPConn.SetReadDeadline(time.Time{})
+	return first[0] == tlsHandshakeRecord, conn.Conn.SetReadDeadline(time.Time{})
 }
 
 // judge says which protocol the first bytes of a connection of the shared port are of; empty when it is to be closed.

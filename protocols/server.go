@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -16,6 +15,7 @@ import (
 type Options struct {
 	HandshakeTimeout time.Duration // shared port: how long the first bytes may take; 10 s
 	MaxConnections   int           // over all ports; 10000
+	ReusePort        bool          // other processes of the same user may have the same TCP ports
 	Logger           *slog.Logger
 }
 
@@ -35,7 +35,7 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interv
 // Shared is given to Listen for the port that recognises all protocols.
 const Shared Protocol = ""
 
-// Server owns the TCP listeners of the three protocols and every connection that came in through them.
+// Server owns the listeners of the three protocols and every connection that came in through them.
 type Server struct {
 	opts       Options
 	logger     *slog.Logger
@@ -55,7 +55,7 @@ type Server struct {
 
 type port struct {
 	protocol Protocol
-	listener *net.TCPListener
+	listener net.Listener
 	security Security
 	config   *tls.Config // nil without TLS
 }
@@ -87,7 +87,7 @@ func NewServer(opts Options) *Server {
 // Listen binds an address for one protocol, or for all with Shared. Clients may connect from here on; they are served
 // after Start. The error names the flag that the address came from.
 func (s *Server) Listen(protocol Protocol, flag, address string, security Security) (net.Addr, error) {
-	listener, err := Bind(flag, address)
+	listener, err := Bind(flag, address, s.opts.ReusePort)
 	if err != nil {
 		return nil, err
 	}
@@ -104,24 +104,6 @@ func (s *Server) Listen(protocol Protocol, flag, address string, security Securi
 		}
 	}
 	return listener.Addr(), nil
-}
-
-// Bind binds a TCP address and says in one line what is wrong when it cannot.
-func Bind(flag, address string) (*net.TCPListener, error) {
-	config := net.ListenConfig{KeepAliveConfig: keepAlive}
-	listener, err := config.Listen(context.Background(), "tcp", address)
-	switch {
-	case err == nil:
-		return listener.(*net.TCPListener), nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("--%s: %s is already in use; choose another address or turn it off with --%s=''", flag, address, flag)
-	default:
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err // the address and the operation are said already
-		}
-		return nil, fmt.Errorf("--%s: cannot listen on %q: %w", flag, address, err)
-	}
 }
 
 // Listener gives what the ports bring for one protocol. It is the same one at every call.
@@ -154,7 +136,7 @@ func (s *Server) Start() {
 // accept brings the connections of one port until StopAccepting closes it.
 func (s *Server) accept(p port) {
 	for {
-		raw, err := p.listener.AcceptTCP()
+		raw, err := p.listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -183,7 +165,7 @@ func (s *Server) accept(p port) {
 		case p.protocol == Shared:
 			s.running.Go(func() { s.recognise(conn) })
 		default:
-			s.feeds[p.protocol].hand(conn)
+			s.feeds[p.protocol].hand(conn.forAdapter())
 		}
 	}
 }

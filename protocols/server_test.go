@@ -91,7 +91,7 @@ func (r *rig) echo(t *testing.T, protocol Protocol) {
 	}()
 }
 
-func (r *rig) accept(t *testing.T, protocol Protocol) *Conn {
+func (r *rig) accept(t *testing.T, protocol Protocol) *tcpConn {
 	t.Helper()
 	type accepted struct {
 		conn net.Conn
@@ -108,7 +108,7 @@ func (r *rig) accept(t *testing.T, protocol Protocol) *Conn {
 			t.Fatal(a.err)
 		}
 		t.Cleanup(func() { a.conn.Close() })
-		return a.conn.(*Conn)
+		return a.conn.(*tcpConn)
 	case <-time.After(patience):
 		t.Fatalf("no connection for %q; log:\n%s", protocol, r.logs)
 		return nil
@@ -292,14 +292,14 @@ func TestOpenConnectionsAreListedCountedAndClosable(t *testing.T) {
 	if i := infos[0]; i.Protocol != ZK || i.Shared || i.Remote != a.LocalAddr().String() || i.Since.IsZero() {
 		t.Errorf("first is %+v", i)
 	}
-	if i := infos[1]; i != etcd.Info() || !i.Shared || i.Local != r.addrs[Shared] || i.ID == infos[0].ID {
+	if i := infos[1]; i != etcd.conn.Info() || !i.Shared || i.Local != r.addrs[Shared] || i.ID == infos[0].ID {
 		t.Errorf("second is %+v", i)
 	}
 	if !r.CloseConn(infos[0].ID) || r.CloseConn(infos[0].ID) {
 		t.Error("a connection is closed by its number once")
 	}
 	closedByServer(t, a)
-	if got := r.Conns(); len(got) != 1 || got[0].ID != etcd.ID() {
+	if got := r.Conns(); len(got) != 1 || got[0].ID != etcd.conn.ID() {
 		t.Errorf("listed after the close: %+v", got)
 	}
 }
@@ -379,7 +379,7 @@ func TestATakenPortIsReportedWithItsFlagAndAddress(t *testing.T) {
 		t.Fatalf("error: %v", err)
 	}
 	for _, bad := range []string{"127.0.0.1", "127.0.0.1:port", "127.0.0.1:99999"} {
-		if _, err := Bind("listen-zk", bad); err == nil || !strings.Contains(err.Error(), "--listen-zk") || !strings.Contains(err.Error(), bad) {
+		if _, err := Bind("listen-zk", bad, false); err == nil || !strings.Contains(err.Error(), "--listen-zk") || !strings.Contains(err.Error(), bad) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}

@@ -21,7 +21,7 @@ func (s *Server) recognise(conn *Conn) {
 		return
 	}
 	conn.replay = first
-	s.settle(conn, protocol, conn)
+	s.settle(conn, protocol, conn.forAdapter())
 }
 
 // firstBytes reads until Recognise has an answer. The deadline is one for all reads, so that sending slowly gains

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -61,6 +62,11 @@ func (t *TLS) serverConfig() *tls.Config {
 		MinVersion:         max(t.MinVersion, tls.VersionTLS12),
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return t.config() },
 	}
+}
+
+// Listener makes a listener of one whose connections are to talk TLS, with a handshake at their first read or write.
+func (t *TLS) Listener(plain net.Listener) net.Listener {
+	return tls.NewListener(plain, t.serverConfig())
 }
 
 // stamp tells a file that has changed.

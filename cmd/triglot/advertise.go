@@ -38,37 +38,29 @@ func (c *config) advertise(at addresses, logger *slog.Logger) advertised {
 	}
 	a.listeners = map[string]string{}
 	for name, address := range map[string]string{"resp": at.resp, "etcd": at.etcd, "zk": at.zk, "all": at.shared, "metrics": at.metrics} {
-		if address != "" {
+		if address != "" && !isLocalSocket(address) {
 			a.listeners[name] = concrete(address, host)
 		}
 	}
 	switch {
 	case c.AdvertiseEtcd != "":
 		for _, place := range splitList(c.AdvertiseEtcd) {
-			if scheme, _ := cutScheme(place); scheme == "" {
-				place = c.scheme(c.ListenEtcd) + place
-			}
-			a.clientURLs = append(a.clientURLs, place)
+			a.clientURLs = append(a.clientURLs, urlOf(place, c.talksTLS(c.ListenEtcd)))
 		}
 	case at.etcd != "":
-		a.clientURLs = []string{c.scheme(c.ListenEtcd) + a.listeners["etcd"]}
+		a.clientURLs = []string{urlOf(concrete(at.etcd, host), c.talksTLS(c.ListenEtcd))}
 	case at.shared != "":
-		a.clientURLs = []string{c.scheme(c.Listen) + a.listeners["all"]}
+		a.clientURLs = []string{urlOf(concrete(at.shared, host), c.talksTLS(c.Listen))}
 	}
 	c.warnOfUnreachable(a, at, logger)
 	return a
 }
 
-// scheme begins the URL of a listener of etcd clients.
-func (c *config) scheme(listener string) string {
-	if c.talksTLS(listener) {
-		return "https://"
-	}
-	return "http://"
-}
-
 // concrete replaces the host of an address that is a wildcard.
 func concrete(address, host string) string {
+	if isLocalSocket(address) {
+		return address
+	}
 	bound, port, err := net.SplitHostPort(address)
 	if err != nil || !isWildcard(bound) {
 		return address
@@ -95,12 +87,12 @@ func outwardHost() string {
 
 // warnOfUnreachable finds what is likely a mistake and may be meant: a proxy on this machine can stand in between.
 func (c *config) warnOfUnreachable(a advertised, at addresses, logger *slog.Logger) {
-	if at.peer != "" && len(a.peerURLs) > 0 && isLoopback(hostOf(at.peer)) && !isLoopback(hostOf(a.peerURLs[0])) {
+	if at.peer != "" && len(a.peerURLs) > 0 && isLocal(at.peer) && !isLocal(a.peerURLs[0]) {
 		logger.Warn("other members are told an address that this one does not listen on; set --listen-peer",
 			"told", a.peerURLs[0], "listen-peer", at.peer)
 	}
 	for _, f := range c.founders() {
-		if f.name != c.Name && !isLoopback(hostOf(f.places[0])) && len(a.peerURLs) > 0 && isLoopback(hostOf(a.peerURLs[0])) {
+		if f.name != c.Name && !isLocal(f.places[0]) && len(a.peerURLs) > 0 && isLocal(a.peerURLs[0]) {
 			logger.Warn("other members are told a loopback address, which only this machine reaches; set --advertise-peer",
 				"told", a.peerURLs[0], "other", f.places[0])
 			break
@@ -108,7 +100,9 @@ func (c *config) warnOfUnreachable(a advertised, at addresses, logger *slog.Logg
 	}
 }
 
-func isLoopback(host string) bool {
+// isLocal says whether only this machine reaches an address.
+func isLocal(place string) bool {
+	host := hostOf(place)
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return isLocalSocket(place) || host == "localhost" || ip != nil && ip.IsLoopback()
 }

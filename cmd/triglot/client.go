@@ -44,7 +44,7 @@ func (f *clientFlags) register(cmd *cobra.Command, outputs ...string) {
 	if given := os.Getenv(endpointsVariable); given != "" {
 		usual = given
 	}
-	cmd.Flags().StringSliceVar(&f.endpoints, "endpoints", splitList(usual), "etcd addresses of members, host:port or https://host:port; the first that answers is asked ("+endpointsVariable+")")
+	cmd.Flags().StringSliceVar(&f.endpoints, "endpoints", splitList(usual), "etcd addresses of members, host:port, https://host:port or unix:path; the first that answers is asked ("+endpointsVariable+")")
 	f.dialer.register(cmd)
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 10*time.Second, "time for the answer")
 	if len(outputs) > 0 {

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/triglot/triglot/protocols"
 )
 
 // Which cluster this member is of, and where the others and the clients find it, as the settings have it.
@@ -88,10 +90,20 @@ func parseInitialCluster(s string) ([]founder, error) {
 	return founders, nil
 }
 
-// checkPlace accepts host:port, alone or behind http:// or https://, that can be connected to.
+// checkPlace accepts host:port, alone or behind http:// or https://, that can be connected to, and the path of a Unix socket
+// behind unix:, unix:// or unixs://.
 func checkPlace(place string) error {
 	wrong := fmt.Errorf("%q is not an address to connect to: it is host:port, or a URL like http://10.0.0.1:2380", place)
 	scheme, rest := cutScheme(place)
+	if path, isUnix := protocols.CutUnix(place); isUnix && scheme == "" {
+		scheme, rest = "unix", path
+	}
+	if isUnixScheme(scheme) {
+		if rest == "" {
+			return wrong
+		}
+		return nil
+	}
 	if scheme != "" && scheme != "http" && scheme != "https" {
 		return wrong
 	}
@@ -126,13 +138,7 @@ func (c *config) peerTLS() bool { return c.PeerCertFile != "" || c.PeerAutoTLS }
 
 // peerURL completes the address of a member.
 func (c *config) peerURL(place string) string {
-	if scheme, _ := cutScheme(place); scheme != "" {
-		return strings.TrimSuffix(place, "/")
-	}
-	if c.peerTLS() {
-		return "https://" + place
-	}
-	return "http://" + place
+	return urlOf(place, c.peerTLS())
 }
 
 func (c *config) peerURLs(places []string) []string {
@@ -226,11 +232,11 @@ func (c *config) checkPeerTLS() error {
 	}
 	for _, place := range all {
 		scheme, _ := cutScheme(place)
-		if scheme == "https" && !c.peerTLS() {
+		if isSecuredScheme(scheme) && !c.peerTLS() {
 			return fmt.Errorf("%s needs --peer-cert-file, --peer-key-file and --peer-trusted-ca-file", place)
 		}
-		if scheme == "http" && c.peerTLS() {
-			return fmt.Errorf("%s is without TLS, but --peer-cert-file is given: use https:// or leave http:// out", place)
+		if (scheme == "http" || scheme == "unix") && c.peerTLS() {
+			return fmt.Errorf("%s is without TLS, but --peer-cert-file is given: use %ss:// or leave %s:// out", place, scheme, scheme)
 		}
 	}
 	return nil
@@ -241,8 +247,11 @@ func sameSet(a, b []string) bool {
 	return slices.Equal(a, b)
 }
 
-// hostOf is the host of a URL or host:port.
+// hostOf is the host of a URL or host:port; empty for a Unix socket.
 func hostOf(place string) string {
+	if isLocalSocket(place) {
+		return ""
+	}
 	_, rest := cutScheme(place)
 	host, _, err := net.SplitHostPort(rest)
 	if err != nil {
@@ -265,6 +274,13 @@ func (c *config) checkDevCluster() error {
 		return errors.New("--dev-cluster makes up --initial-cluster and the like by itself: leave them out")
 	case c.ListenPeer == "":
 		return errors.New("--dev-cluster needs --listen-peer")
+	}
+	seen := map[string]bool{}
+	for _, l := range append(c.clientListeners(), c.innerListeners()...) {
+		if _, address := cutSecurity(l.address); seen[l.flag] || isLocalSocket(address) {
+			return fmt.Errorf("--dev-cluster counts the members' ports up from one host:port: --%s cannot have %s", l.flag, l.address)
+		}
+		seen[l.flag] = true
 	}
 	return nil
 }

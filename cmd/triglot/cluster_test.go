@@ -68,6 +68,19 @@ func TestTheListOfMembersTakesAddressesAndURLs(t *testing.T) {
 	if got := tls.peerURL("h:1"); got != "https://h:1" {
 		t.Error(got)
 	}
+	for place, want := range map[string]string{"unix:/run/a": "unix:///run/a", "unix:a:1": "unix://a:1", "unix://a:1": "unix://a:1"} {
+		if got := plain.peerURL(place); got != want || checkPlace(place) != nil {
+			t.Errorf("%s: %s, want %s; %v", place, got, want, checkPlace(place))
+		}
+	}
+	if got := tls.peerURL("unix:/run/a"); got != "unixs:///run/a" {
+		t.Error(got)
+	}
+	for _, place := range []string{"unix:", "unix://", "unixs://", "unix", "ftp://a:1"} {
+		if checkPlace(place) == nil {
+			t.Errorf("%s is taken", place)
+		}
+	}
 }
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -114,6 +127,17 @@ func TestTheSharedListenerIsToldWhenTheOneOfEtcdIsOff(t *testing.T) {
 	}
 	if a := (&config{}).advertise(addresses{resp: "127.0.0.1:1"}, quiet); len(a.clientURLs) > 0 || len(a.peerURLs) > 0 {
 		t.Errorf("%+v", a)
+	}
+}
+
+func TestAUnixSocketIsToldToEtcdClientsAndMembersAlone(t *testing.T) {
+	at := addresses{resp: "unix:/run/resp", etcd: "unix:/run/etcd", zk: "0.0.0.0:2181", peer: "unix:peer"}
+	a := (&config{ListenEtcd: "tls:unix:/run/etcd"}).advertise(at, quiet)
+	if !slices.Equal(a.clientURLs, []string{"unixs:///run/etcd"}) || !slices.Equal(a.peerURLs, []string{"unix://peer"}) {
+		t.Errorf("%+v", a)
+	}
+	if _, there := a.listeners["resp"]; there || isWildcard(hostOf(a.listeners["zk"])) {
+		t.Errorf("listeners %v", a.listeners)
 	}
 }
 

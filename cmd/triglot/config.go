@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -56,6 +54,7 @@ type config struct {
 	Listen         string
 	ListenPeer     string
 	ListenMetrics  string
+	ReusePort      bool
 
 	QuotaBytes       int64
 	MaxRequestBytes  int64
@@ -112,15 +111,14 @@ type config struct {
 	PProf                     bool
 
 	// What only etcd's command line sets.
-	AsEtcd        bool   // say what etcd says when it is ready
-	PeerOneSided  bool   // members' certificates may be of the system's authorities, and those who call then show none
-	ListenEtcdToo string // further addresses for etcd clients, with a comma between
+	AsEtcd       bool // say what etcd says when it is ready
+	PeerOneSided bool // members' certificates may be of the system's authorities, and those who call then show none
 }
 
 const (
 	groupMember    = "Member"
 	groupCluster   = "Cluster"
-	groupListeners = "Listeners (host:port; empty turns one off; tls:, plain: or both: before it says what it takes)"
+	groupListeners = "Listeners (host:port or unix:path, or several with a comma between; empty turns one off; tls:, plain: or both: before it says what it takes)"
 	groupTLS       = "TLS of clients (member to member: see Cluster)"
 	groupLimits    = "Limits"
 	groupHTTP      = "HTTP beside etcd's gRPC"
@@ -168,7 +166,8 @@ func (c *config) settings() []setting {
 		{groupListeners, "listen-zk", address(&c.ListenZK, "127.0.0.1:2181"), "ZooKeeper clients"},
 		{groupListeners, "listen", address(&c.Listen, "127.0.0.1:7379"), "clients of any of the three: the protocol is recognised by its first bytes"},
 		{groupListeners, "listen-peer", address(&c.ListenPeer, "127.0.0.1:2380"), "other members of the cluster"},
-		{groupListeners, "listen-metrics", address(&c.ListenMetrics, "127.0.0.1:7380"), "HTTP: /metrics, /health, /livez, /readyz"},
+		{groupListeners, "listen-metrics", address(&c.ListenMetrics, "127.0.0.1:7380"), "HTTP: /metrics, /health, /livez, /readyz; tls: before it takes the certificates of clients' TLS"},
+		{groupListeners, "socket-reuse-port", toggle(&c.ReusePort, false), "let other processes of the same user listen on the same TCP ports"},
 
 		{groupTLS, "cert-file", text(&c.CertFile, ""), "certificate of this server; with it every client listener talks TLS, unless plain: or both: stands before its address"},
 		{groupTLS, "key-file", text(&c.KeyFile, ""), "and its key; both files are read again when they change"},
@@ -358,36 +357,5 @@ func (c *config) check() error {
 	if c.DevCluster > 0 {
 		return c.checkDevCluster()
 	}
-	taken := map[string]string{}
-	for _, l := range []struct{ flag, address string }{
-		{"listen-resp", c.ListenRESP}, {"listen-etcd", c.ListenEtcd}, {"listen-zk", c.ListenZK}, {"listen", c.Listen},
-		{"listen-peer", c.ListenPeer}, {"listen-metrics", c.ListenMetrics},
-	} {
-		_, address := cutSecurity(l.address)
-		if address == "" || strings.HasSuffix(address, ":0") { // the system picks a free port for each 0
-			continue
-		}
-		l.address = address
-		if other := taken[l.address]; other != "" {
-			return fmt.Errorf("--%s and --%s have the same address, %s", other, l.flag, l.address)
-		}
-		taken[l.address] = l.flag
-	}
-	return nil
-}
-
-// parseAddress accepts host:port with a numeric port, and nothing at all.
-func parseAddress(s string) (string, error) {
-	if s == "" {
-		return "", nil
-	}
-	_, address := cutSecurity(s)
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", errors.New("it is host:port, like 127.0.0.1:6379, or empty")
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return "", errors.New("its port is a number from 0 to 65535")
-	}
-	return s, nil
+	return c.checkListeners()
 }

@@ -187,6 +187,14 @@ func TestWrongSettingsSayWhereAndWhy(t *testing.T) {
 		{"bad size", surroundings{args: []string{"--history-bytes", "1GB"}}, []string{"--history-bytes", "KiB, MiB or GiB"}},
 		{"size too small", surroundings{args: []string{"--max-request-bytes", "10"}}, []string{"--max-request-bytes", "1KiB or more"}},
 		{"bad address", surroundings{args: []string{"--listen-resp", "6379"}}, []string{"--listen-resp", "host:port"}},
+		{"a socket without a path", surroundings{args: []string{"--listen-resp", "127.0.0.1:1,unix:"}}, []string{"--listen-resp", "unix:/run/triglot.sock"}},
+		{"a socket as a URL", surroundings{args: []string{"--listen-etcd", "unix:///run/a"}}, []string{"--listen-etcd", "unix:/run/triglot.sock"}},
+		{"one socket twice", surroundings{args: []string{"--listen-etcd", "unix:a,tls:unix:a", "--auto-tls"}}, []string{"--listen-etcd has unix:a twice"}},
+		{"TLS that is not there", surroundings{args: []string{"--listen-metrics", "tls:127.0.0.1:1"}}, []string{"--listen-metrics: tls:127.0.0.1:1 needs --cert-file"}},
+		{"TLS before members", surroundings{args: []string{"--listen-peer", "tls:127.0.0.1:1", "--auto-tls"}}, []string{"--listen-peer", "leave tls: out"}},
+		{"metrics both ways", surroundings{args: []string{"--listen-metrics", "both:127.0.0.1:1", "--auto-tls"}}, []string{"--listen-metrics: both:127.0.0.1:1"}},
+		{"a peer's socket without TLS", surroundings{args: []string{"--advertise-peer", "unix:///a", "--peer-auto-tls"}}, []string{"unix:///a", "use unixs://"}},
+		{"a dev cluster of sockets", surroundings{args: []string{"--dev-cluster=3", "--listen-etcd=unix:a"}}, []string{"--dev-cluster", "unix:a"}},
 		{"bad word", surroundings{args: []string{"--log-level", "loud"}}, []string{"--log-level", "debug, info, warn, error"}},
 		{"bad switch", surroundings{args: []string{"--pprof=perhaps"}}, []string{"--pprof", "true or false"}},
 		{"no name", surroundings{args: []string{"--name="}}, []string{"--name"}},
@@ -214,6 +222,16 @@ func TestWrongSettingsSayWhereAndWhy(t *testing.T) {
 func TestAFileWithCommentsAloneIsFine(t *testing.T) {
 	if _, _, err := load(t, surroundings{file: "# nothing yet\n"}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAListenerMayHaveSeveralAddresses(t *testing.T) {
+	cfg, _, err := load(t, surroundings{args: []string{"--listen-etcd=127.0.0.1:1, unix:/run/a:0", "--listen-peer=10.0.0.1:2,unix:b", "--listen-metrics=tls:[::]:3,unix:c", "--auto-tls"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hosts := cfg.listenHosts(); !slices.Equal(hosts, []string{"localhost", "127.0.0.1", "10.0.0.1", "::"}) {
+		t.Errorf("a certificate of its own is for %v", hosts)
 	}
 }
 

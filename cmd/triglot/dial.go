@@ -38,12 +38,15 @@ func (d *dialer) register(cmd *cobra.Command) {
 
 // dial connects to one member and asks how it is.
 func (d *dialer) dial(ctx context.Context, endpoint string) (*member, error) {
-	scheme, address := cutScheme(endpoint)
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return nil, errors.New("an endpoint is host:port, or https://host:port")
+	scheme, address := cutScheme(urlOf(endpoint, false))
+	target := "passthrough:///" + address
+	if isUnixScheme(scheme) {
+		target = "unix:" + address
+	} else if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil, errors.New("an endpoint is host:port, https://host:port or unix:path")
 	}
 	secured := insecure.NewCredentials()
-	if scheme == "https" {
+	if isSecuredScheme(scheme) {
 		config, err := d.tls()
 		if err != nil {
 			return nil, err
@@ -57,7 +60,7 @@ func (d *dialer) dial(ctx context.Context, endpoint string) (*member, error) {
 	if d.user != "" {
 		options = append(options, grpc.WithUnaryInterceptor(login.unary), grpc.WithStreamInterceptor(login.stream))
 	}
-	conn, err := grpc.NewClient("passthrough:///"+address, options...)
+	conn, err := grpc.NewClient(target, options...)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -155,11 +156,7 @@ func (c *config) setEtcd(flags *pflag.FlagSet, f *etcdFlag, value string) error 
 			return err
 		}
 	}
-	switch f.setting {
-	case "listen-etcd":
-		first, more, _ := strings.Cut(value, ",")
-		value, c.ListenEtcdToo = first, more
-	case "advertise-etcd":
+	if f.setting == "advertise-etcd" {
 		// Clients of etcd are told even 0.0.0.0, if that is what is given: the setting's own parser would not have it.
 		if err := flags.Set(f.setting, ""); err != nil {
 			return err
@@ -204,11 +201,15 @@ func checkEtcd(given map[string]string) error {
 	if given["listen-client-urls"] != "" && given["advertise-client-urls"] == "" {
 		return errors.New("--advertise-client-urls is required when --listen-client-urls is set explicitly")
 	}
-	if urls := given["listen-metrics-urls"]; strings.Contains(urls, "https://") {
-		return fmt.Errorf("--listen-metrics-urls: %s is not supported: metrics are served without TLS there", urls)
-	}
-	if urls := given["listen-client-urls"]; strings.Contains(urls, "https://") && given["cert-file"]+given["key-file"] == "" && given["auto-tls"] != "true" {
-		return fmt.Errorf("--listen-client-urls: %s needs --cert-file and --key-file, or --auto-tls", urls)
+	if given["cert-file"]+given["key-file"] == "" && given["auto-tls"] != "true" {
+		for _, name := range []string{"listen-client-urls", "listen-client-http-urls"} {
+			if asksForTLS(given[name]) {
+				return fmt.Errorf("--%s: %s needs --cert-file and --key-file, or --auto-tls", name, given[name])
+			}
+		}
+		if asksForTLS(given["listen-metrics-urls"]) {
+			return errors.New("client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url")
+		}
 	}
 	if given["auto-compaction-mode"] == "revision" && givenOr(given, "auto-compaction-retention", "0") != "0" {
 		return errors.New("--auto-compaction-mode: revision is not supported: history is bounded by age alone")
@@ -217,6 +218,14 @@ func checkEtcd(given map[string]string) error {
 		return errors.New("--enable-pprof needs --listen-metrics-urls, where profiles are served")
 	}
 	return nil
+}
+
+// asksForTLS says whether a list of URLs has one that talks TLS.
+func asksForTLS(urls string) bool {
+	return slices.ContainsFunc(splitList(urls), func(u string) bool {
+		scheme, _ := cutScheme(u)
+		return isSecuredScheme(scheme)
+	})
 }
 
 // checkEtcdPlace finds two flags that disagree on where this member is, and names them as etcd does.

@@ -14,7 +14,8 @@ import (
 
 // How etcd writes the values of its flags, and how the settings of Triglot that they are mapped to take them.
 
-// etcdURLs reads URLs as etcd does: scheme, host and port, no path.
+// etcdURLs reads URLs as etcd does: scheme, host and port, no path; or, of a Unix socket, a path that begins where a host
+// would.
 func etcdURLs(s string) ([]*url.URL, error) {
 	var urls []*url.URL
 	for _, text := range splitList(s) {
@@ -22,14 +23,14 @@ func etcdURLs(s string) ([]*url.URL, error) {
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("%q is not a URL", text)
-		case u.Scheme == "unix" || u.Scheme == "unixs":
-			return nil, fmt.Errorf("%s is not supported: there are no Unix sockets", text)
-		case u.Scheme != "http" && u.Scheme != "https":
-			return nil, fmt.Errorf("%s is not a URL that starts with http:// or https://", text)
-		case u.Path != "" || u.RawQuery != "" || u.User != nil:
+		case u.Scheme != "http" && u.Scheme != "https" && !isUnixScheme(u.Scheme):
+			return nil, fmt.Errorf("%s is not a URL that starts with http://, https://, unix:// or unixs://", text)
+		case u.RawQuery != "" || u.User != nil || u.Path != "" && !isUnixScheme(u.Scheme):
 			return nil, fmt.Errorf("%s has more than scheme, host and port", text)
+		case isUnixScheme(u.Scheme) && u.Host+u.Path == "":
+			return nil, fmt.Errorf("%s is without a path: it is like unix:///run/etcd.sock", text)
 		}
-		if _, _, err := net.SplitHostPort(u.Host); err != nil {
+		if _, _, err := net.SplitHostPort(u.Host); err != nil && !isUnixScheme(u.Scheme) {
 			return nil, fmt.Errorf("%s is without a port: it is like http://10.0.0.1:2379", text)
 		}
 		urls = append(urls, u)
@@ -37,66 +38,64 @@ func etcdURLs(s string) ([]*url.URL, error) {
 	return urls, nil
 }
 
-// bindURLs turns URLs to listen on into host:port, with a comma between several. The host is an address, or localhost, as
-// in etcd.
-func bindURLs(s string) (string, error) {
-	urls, err := etcdURLs(s)
-	if err != nil {
-		return "", err
+// bindURL is where a URL to listen on leads: host:port, where the host is an IP address, or localhost, as in etcd; or
+// unix:path.
+func bindURL(u *url.URL) (string, error) {
+	if isUnixScheme(u.Scheme) {
+		return "unix:" + u.Host + u.Path, nil
 	}
-	var places []string
-	for _, u := range urls {
-		if host := u.Hostname(); host != "localhost" && net.ParseIP(host) == nil {
-			return "", fmt.Errorf("%s has the host name %s: an address to listen on has an IP, or localhost", u, host)
-		}
-		if _, err := parseAddress(u.Host); err != nil {
-			return "", fmt.Errorf("%s: %w", u, err)
-		}
-		if !slices.Contains(places, u.Host) {
-			places = append(places, u.Host)
-		}
+	if host := u.Hostname(); host != "localhost" && net.ParseIP(host) == nil {
+		return "", fmt.Errorf("%s has the host name %s: an address to listen on has an IP, or localhost", u, host)
 	}
-	return strings.Join(places, ","), nil
+	if err := checkAddress(u.Host); err != nil {
+		return "", fmt.Errorf("%s: %w", u, err)
+	}
+	return u.Host, nil
 }
 
-// clientListeners turns URLs to listen on for clients into addresses that say whether they take TLS: https:// does, http://
-// does not, and where both have the same host and port one port takes both.
-func clientListeners(s string) (string, error) {
-	if _, err := bindURLs(s); err != nil {
-		return "", err
-	}
+// listenURLs turns URLs to listen on into addresses, with what mark puts before each.
+func listenURLs(s string, mark func(schemes []string) string) (string, error) {
 	urls, err := etcdURLs(s)
 	if err != nil {
 		return "", err
 	}
 	var places []string
-	security := map[string]string{}
+	schemes := map[string][]string{}
 	for _, u := range urls {
-		word := securityPlain
-		if u.Scheme == "https" {
-			word = securityTLS
+		place, err := bindURL(u)
+		if err != nil {
+			return "", err
 		}
-		switch before, known := security[u.Host]; {
-		case !known:
-			places = append(places, u.Host)
-			security[u.Host] = word
-		case before != word:
-			security[u.Host] = securityBoth
+		if schemes[place] == nil {
+			places = append(places, place)
 		}
+		schemes[place] = append(schemes[place], u.Scheme)
 	}
 	for i, place := range places {
-		places[i] = security[place] + place
+		places[i] = mark(schemes[place]) + place
 	}
 	return strings.Join(places, ","), nil
 }
 
-// bindURL is bindURLs for what listens in one place.
-func bindURL(s string) (string, error) {
-	place, err := bindURLs(s)
-	if err == nil && strings.Contains(place, ",") {
-		return "", errors.New("several URLs are not supported here: give one, like http://0.0.0.0:2380")
-	}
-	return place, err
+// clientURLs turns URLs to listen on for clients into addresses that say whether they take TLS: https:// does, http://
+// does not, and where both have the same host and port one port takes both. It is the same with unixs:// and unix://.
+func clientURLs(s string) (string, error) {
+	return listenURLs(s, func(schemes []string) string {
+		secured := slices.ContainsFunc(schemes, isSecuredScheme)
+		plain := slices.ContainsFunc(schemes, func(scheme string) bool { return !isSecuredScheme(scheme) })
+		switch {
+		case secured && plain:
+			return securityBoth
+		case secured:
+			return securityTLS
+		}
+		return securityPlain
+	})
+}
+
+// peerURLs turns URLs to listen on for members into addresses. Whether members talk TLS is said by other flags.
+func peerURLs(s string) (string, error) {
+	return listenURLs(s, func([]string) string { return "" })
 }
 
 // connectURLs checks URLs that others connect to, and keeps them as they are: they are shown and hashed so.

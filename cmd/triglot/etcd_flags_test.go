@@ -132,12 +132,33 @@ func TestEtcdFlagsAreMapped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []any{c.Name, c.DataDir, c.ListenEtcd, c.ListenEtcdToo, c.AdvertiseEtcd, c.ListenPeer, c.AdvertisePeer, c.InitialCluster,
+	got := []any{c.Name, c.DataDir, c.ListenEtcd, c.AdvertiseEtcd, c.ListenPeer, c.AdvertisePeer, c.InitialCluster,
 		c.ClusterToken, c.HeartbeatInterval, c.ElectionTimeout, c.HistoryAge, c.LogFormat, c.LogLevel, c.ListenRESP, c.ListenZK, c.MaxTxnOps,
 		c.QuotaBytes, c.AuthTokenTTL, c.BcryptCost}
-	want := []any{"a", "a.etcd", "plain:127.0.0.1:20000", "plain:[::1]:20000", "http://0.0.0.0:20000", "127.0.0.1:20001", "http://localhost:20001",
+	want := []any{"a", "a.etcd", "plain:127.0.0.1:20000,plain:[::1]:20000", "http://0.0.0.0:20000", "127.0.0.1:20001", "http://localhost:20001",
 		"a=http://localhost:20001,b=http://localhost:20006", "new", 50 * time.Millisecond, 500 * time.Millisecond, 2 * time.Hour, "text",
 		"error", "127.0.0.1:6379", "", 7, int64(0), time.Minute, 10}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+func TestEtcdURLsBecomeAddresses(t *testing.T) {
+	c, _, err := etcdLine(nil, "--auto-tls", "--socket-reuse-port", "--socket-reuse-address",
+		"--listen-client-urls=unix://localhost:1,unixs://localhost:1,unixs:///run/etcd.sock,http://localhost:2,https://[::]:3",
+		"--advertise-client-urls=unix://localhost:1,unixs:///run/etcd.sock",
+		"--listen-client-http-urls=http://localhost:4,https://localhost:5",
+		"--listen-peer-urls=unix://peers,http://127.0.0.1:6", "--initial-advertise-peer-urls=unix://peers",
+		"--listen-metrics-urls=http://localhost:7,https://localhost:8,unixs://metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []any{c.ListenEtcd, c.AdvertiseEtcd, c.ListenEtcdHTTP, c.ListenPeer, c.AdvertisePeer, c.InitialCluster, c.ListenMetrics, c.ReusePort}
+	want := []any{
+		"both:unix:localhost:1,tls:unix:/run/etcd.sock,plain:localhost:2,tls:[::]:3", "unix://localhost:1,unixs:///run/etcd.sock",
+		"plain:localhost:4,tls:localhost:5", "unix:peers,127.0.0.1:6", "unix://peers", "default=unix://peers",
+		"plain:localhost:7,tls:localhost:8,tls:unix:metrics", true,
+	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
@@ -159,10 +180,16 @@ func TestEtcdFlagsThatWouldNotBeKeptAreRefusedByName(t *testing.T) {
 		{"--log-outputs=stderr,/var/log/etcd", "--log-outputs: "},
 		{"--auto-compaction-mode=revision --auto-compaction-retention=1000", "--auto-compaction-mode: "},
 		{"--listen-client-urls=https://localhost:1 --advertise-client-urls=https://localhost:1", "--listen-client-urls: "},
-		{"--listen-client-urls=unix://localhost:1 --advertise-client-urls=unix://localhost:1", "--listen-client-urls: unix://localhost:1"},
+		{"--listen-client-urls=unixs://localhost:1 --advertise-client-urls=unixs://localhost:1", "--listen-client-urls: "},
+		{"--listen-client-urls=unix:// --advertise-client-urls=unix://a", "--listen-client-urls: unix://"},
+		{"--listen-client-http-urls=https://localhost:1", "--listen-client-http-urls: "},
+		{"--listen-client-http-urls=http://localhost:2379", "same address, localhost:2379"},
+		{"--listen-metrics-urls=https://localhost:1", "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url"},
+		{"--listen-metrics-urls=https://localhost:1,http://localhost:1 --auto-tls", "--listen-metrics: "},
 		{"--listen-client-urls=http://example.com:1 --advertise-client-urls=http://example.com:1", "--listen-client-urls: "},
 		{"--listen-client-urls=http://localhost:1", "--advertise-client-urls is required"},
-		{"--listen-peer-urls=http://127.0.0.1:1,http://127.0.0.2:1", "--listen-peer-urls: "},
+		{"--listen-peer-urls=http://127.0.0.1:1,http://example.com:1", "--listen-peer-urls: http://example.com:1"},
+		{"--listen-peer-urls=unix://a?b", "--listen-peer-urls: unix://a?b"},
 		{"--initial-cluster=default=http://localhost:9", "--initial-advertise-peer-urls"},
 		{"--initial-cluster=default=http://localhost:2380/x", "--initial-cluster: "},
 		{"--initial-cluster-state=old", "--initial-cluster-state: "},

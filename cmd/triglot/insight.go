@@ -35,7 +35,7 @@ type insight struct {
 	ended  atomic.Bool                // the member is shutting down
 }
 
-func openInsight(listener net.Listener, profiles bool, server *protocols.Server, peers *transport.Transport, logger *slog.Logger) *insight {
+func openInsight(listeners []net.Listener, profiles bool, server *protocols.Server, peers *transport.Transport, logger *slog.Logger) *insight {
 	i := &insight{registry: prometheus.NewRegistry(), grpc: newGRPCMetrics()}
 	i.registry.MustRegister(
 		collectors.NewGoCollector(),
@@ -45,16 +45,18 @@ func openInsight(listener net.Listener, profiles bool, server *protocols.Server,
 		&collector{store: &i.store, server: server, peers: peers},
 	)
 	i.registry.MustRegister(buildInfo()...)
-	if listener == nil {
+	if len(listeners) == 0 {
 		return i
 	}
 	i.http = &http.Server{Handler: i.routes(profiles), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
-	i.serving.Go(func() {
-		if err := i.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("the metrics address is served no more", "err", err)
-		}
-	})
+	for _, l := range listeners {
+		i.serving.Go(func() {
+			if err := i.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				logger.Error("the metrics address is served no more", "address", l.Addr().String(), "err", err)
+			}
+		})
+	}
 	return i
 }
 

@@ -346,8 +346,11 @@ func printAdded(out io.Writer, name string, answer *pb.MemberAddResponse) {
 	}
 	slices.Sort(all)
 	scheme, listen := cutScheme(answer.Member.PeerURLs[0])
+	if isUnixScheme(scheme) {
+		listen = "unix:" + listen
+	}
 	also := ""
-	if scheme == "https" {
+	if isSecuredScheme(scheme) {
 		also = ", and with its --peer-cert-file, --peer-key-file and --peer-trusted-ca-file"
 	}
 	fmt.Fprintf(out, "Start it with an empty data directory"+also+":\n\n  triglot serve --name %s --data-dir %s --listen-peer %s \\\n    --initial-cluster-state existing \\\n    --initial-cluster %s\n",
@@ -372,19 +375,16 @@ func (m *member) completeURLs(ctx context.Context, given []string) ([]string, er
 	if err != nil {
 		return nil, err
 	}
-	usual := "http"
+	secured := false
 	for _, other := range members {
 		if len(other.PeerURLs) > 0 {
-			usual, _ = cutScheme(other.PeerURLs[0])
+			scheme, _ := cutScheme(other.PeerURLs[0])
+			secured = isSecuredScheme(scheme)
 		}
 	}
 	var urls []string
 	for _, u := range given {
-		scheme, host := cutScheme(u)
-		if scheme == "" {
-			scheme = usual
-		}
-		urls = append(urls, scheme+"://"+host)
+		urls = append(urls, urlOf(u, secured))
 	}
 	return urls, nil
 }

@@ -36,6 +36,7 @@ type node struct {
 
 	addrs    addresses
 	told     advertised
+	bound    []servedAt
 	server   *protocols.Server
 	peers    *transport.Transport // nil if --listen-peer is off
 	insight  *insight
@@ -46,10 +47,14 @@ type node struct {
 	serving sync.WaitGroup
 }
 
-// addresses are where the listeners ended up, which differs from the settings for port 0. Empty is off.
+// addresses are where the listeners ended up, which differs from the settings for port 0: the first of each setting. Empty
+// is off.
 type addresses struct {
 	resp, etcd, zk, shared, peer, metrics string
 }
+
+// servedAt is an address that is listened on, and for what.
+type servedAt struct{ protocol, address string }
 
 // serve runs a member in this process until a signal ends it or its store fails.
 func serve(cfg *config, unknownVariables []string, stderr io.Writer) error {
@@ -164,69 +169,79 @@ func (n *node) bind() (err error) {
 		return err
 	}
 	n.server = protocols.NewServer(protocols.Options{
-		HandshakeTimeout: n.cfg.HandshakeTimeout, MaxConnections: n.cfg.MaxConnections, Logger: n.logger,
+		HandshakeTimeout: n.cfg.HandshakeTimeout, MaxConnections: n.cfg.MaxConnections, ReusePort: n.cfg.ReusePort, Logger: n.logger,
 	})
 	for _, l := range []struct {
 		protocol protocols.Protocol
+		name     string // in the log
 		flag     string
-		address  string
-		bound    *string
+		setting  string
+		first    *string
 	}{
-		{protocols.RESP, "listen-resp", n.cfg.ListenRESP, &n.addrs.resp},
-		{protocols.Etcd, "listen-etcd", n.cfg.ListenEtcd, &n.addrs.etcd},
-		{protocols.ZK, "listen-zk", n.cfg.ListenZK, &n.addrs.zk},
-		{protocols.Shared, "listen", n.cfg.Listen, &n.addrs.shared},
+		{protocols.RESP, "resp", "listen-resp", n.cfg.ListenRESP, &n.addrs.resp},
+		{protocols.Etcd, "etcd", "listen-etcd", n.cfg.ListenEtcd, &n.addrs.etcd},
+		{protocols.EtcdHTTP, "etcd-http", "listen-etcd-http", n.cfg.ListenEtcdHTTP, new(string)},
+		{protocols.ZK, "zk", "listen-zk", n.cfg.ListenZK, &n.addrs.zk},
+		{protocols.Shared, "all", "listen", n.cfg.Listen, &n.addrs.shared},
 	} {
-		if l.address == "" {
-			continue
-		}
-		_, place := cutSecurity(l.address)
-		addr, err := n.server.Listen(l.protocol, l.flag, place, securityOf(l.address, secured))
-		if err != nil {
-			return err
-		}
-		*l.bound = addr.String()
-	}
-	for _, address := range splitList(n.cfg.ListenEtcdToo) {
-		_, place := cutSecurity(address)
-		if _, err := n.server.Listen(protocols.Etcd, "listen-etcd", place, securityOf(address, secured)); err != nil {
-			return err
+		for _, address := range splitList(l.setting) {
+			_, place := cutSecurity(address)
+			at, err := n.server.Listen(l.protocol, l.flag, place, securityOf(address, secured))
+			if err != nil {
+				return err
+			}
+			n.listens(l.name, at, l.first)
 		}
 	}
-	if address := n.cfg.ListenEtcdHTTP; address != "" {
-		_, place := cutSecurity(address)
-		if _, err := n.server.Listen(protocols.EtcdHTTP, "listen-etcd-http", place, securityOf(address, secured)); err != nil {
-			return err
-		}
+	peers, err := n.bindInner("peer", "listen-peer", n.cfg.ListenPeer, nil, &n.addrs.peer)
+	if err != nil {
+		return err
 	}
-	var peer, metrics net.Listener
-	if n.cfg.ListenPeer != "" {
-		if peer, err = protocols.Bind("listen-peer", n.cfg.ListenPeer); err != nil {
-			return err
-		}
-		n.addrs.peer = peer.Addr().String()
-	}
-	if n.cfg.ListenMetrics != "" {
-		if metrics, err = protocols.Bind("listen-metrics", n.cfg.ListenMetrics); err != nil {
-			return errors.Join(err, closeListener(peer))
-		}
-		n.addrs.metrics = metrics.Addr().String()
+	metrics, err := n.bindInner("metrics", "listen-metrics", n.cfg.ListenMetrics, secured, &n.addrs.metrics)
+	if err != nil {
+		return errors.Join(err, closeListeners(peers))
 	}
 	n.told = n.cfg.advertise(n.addrs, n.logger) // which takes all addresses
-	if peer != nil {
-		if n.peers, err = openTransport(n.cfg, n.told, peer, n.logger); err != nil {
-			return errors.Join(err, closeListener(peer), closeListener(metrics))
+	if len(peers) > 0 {
+		if n.peers, err = openTransport(n.cfg, n.told, peers, n.logger); err != nil {
+			return errors.Join(err, closeListeners(peers), closeListeners(metrics))
 		}
 	}
 	n.insight = openInsight(metrics, n.cfg.PProf, n.server, n.peers, n.logger)
 	return nil
 }
 
-func closeListener(l net.Listener) error {
-	if l == nil {
-		return nil
+// bindInner takes the addresses of a setting that is not for clients. Those with tls: before them get the clients' TLS.
+func (n *node) bindInner(name, flag, setting string, secured *protocols.TLS, first *string) (all []net.Listener, err error) {
+	for _, address := range splitList(setting) {
+		security, place := cutSecurity(address)
+		l, err := protocols.Bind(flag, place, n.cfg.ReusePort)
+		if err != nil {
+			return nil, errors.Join(err, closeListeners(all))
+		}
+		n.listens(name, l.Addr(), first)
+		if security == securityTLS {
+			l = secured.Listener(l)
+		}
+		all = append(all, l)
 	}
-	return l.Close()
+	return all, nil
+}
+
+// listens notes where a listener ended up.
+func (n *node) listens(protocol string, at net.Addr, first *string) {
+	address := protocols.FormatAddress(at)
+	if *first == "" {
+		*first = address
+	}
+	n.bound = append(n.bound, servedAt{protocol, address})
+}
+
+func closeListeners(all []net.Listener) (err error) {
+	for _, l := range all {
+		err = errors.Join(err, l.Close())
+	}
+	return err
 }
 
 // close ends what start has begun: no new clients, then the adapters in their protocol's own way, then the connections

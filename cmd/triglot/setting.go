@@ -56,7 +56,7 @@ func eventClasses(at *string, value string) pflag.Value {
 
 func address(at *string, value string) pflag.Value {
 	*at = value
-	return parsed[string]{at, "address", parseAddress, func(s string) string { return s }}
+	return parsed[string]{at, "address", parseAddresses, func(s string) string { return s }}
 }
 
 func choice(at *string, value string, words ...string) pflag.Value {

@@ -56,12 +56,12 @@ func TestDurationsAreShownWithoutZeros(t *testing.T) {
 
 func TestAddressesAreHostAndPortOrEmpty(t *testing.T) {
 	for _, good := range []string{"", "127.0.0.1:6379", ":6379", "[::1]:2379", "localhost:0"} {
-		if _, err := parseAddress(good); err != nil {
+		if _, err := parseAddresses(good); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
 	for _, bad := range []string{"6379", "127.0.0.1", "127.0.0.1:", "127.0.0.1:redis", "127.0.0.1:65536", "::1:2379", "redis://localhost:1"} {
-		if _, err := parseAddress(bad); err == nil {
+		if _, err := parseAddresses(bad); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
 	}

@@ -92,7 +92,7 @@ func restore(ctx context.Context, cfg *config, path string, skipHashCheck bool, 
 	if len(members) == 0 {
 		place := cfg.AdvertisePeer
 		if place == "" {
-			place = cfg.ListenPeer
+			place = firstListener(cfg.ListenPeer)
 		}
 		members = []core.Member{{Name: cfg.Name, PeerURLs: cfg.peerURLs(splitList(place))}}
 	}

@@ -5,17 +5,14 @@ import (
 	"io"
 	"net"
 	"strings"
+
+	"github.com/triglot/triglot/protocols"
 )
 
 // announce says that the member serves: a line in the log for every listener, and a summary for people.
 func (n *node) announce(stderr io.Writer) {
-	for _, l := range []struct{ protocol, address string }{
-		{"resp", n.addrs.resp}, {"etcd", n.addrs.etcd}, {"zk", n.addrs.zk}, {"all", n.addrs.shared},
-		{"peer", n.addrs.peer}, {"metrics", n.addrs.metrics},
-	} {
-		if l.address != "" {
-			n.logger.Info("listening", "protocol", l.protocol, "address", l.address)
-		}
+	for _, l := range n.bound {
+		n.logger.Info("listening", "protocol", l.protocol, "address", l.address)
 	}
 	status := n.store.Status()
 	n.logger.Info("ready", "name", n.cfg.Name, "data-dir", n.cfg.DataDir, "version", version, "revision", status.Revision,
@@ -41,20 +38,37 @@ func summary(cfg *config, at addresses) string {
 	}
 	row("Redis", at.resp, "redis-cli "+redisAddress(at.resp)+tlsFlag(cfg)+" set /greeting hello")
 	row("etcd", at.etcd, "etcdctl --endpoints="+etcdEndpoint(cfg, at.etcd)+" get /greeting")
-	row("ZooKeeper", at.zk, "zkCli.sh -server "+reachable(at.zk)+" get /greeting")
+	row("ZooKeeper", at.zk, zooKeeperTry(at.zk))
 	row("all three", at.shared, "any client: the protocol is recognised by its first bytes")
 	row("peers", at.peer, "")
-	row("metrics", at.metrics, "curl http://"+reachable(at.metrics)+"/metrics")
+	row("metrics", at.metrics, metricsTry(cfg, at.metrics))
 	b.WriteString("\n")
 	return b.String()
 }
 
 // etcdEndpoint is where etcdctl finds the listener.
 func etcdEndpoint(cfg *config, address string) string {
-	if cfg.talksTLS(cfg.ListenEtcd) {
-		return "https://" + reachable(address)
+	if secured := cfg.talksTLS(cfg.ListenEtcd); secured || isLocalSocket(address) {
+		return urlOf(reachable(address), secured)
 	}
 	return reachable(address)
+}
+
+// zooKeeperTry is empty for a Unix socket, which zkCli.sh cannot connect to.
+func zooKeeperTry(address string) string {
+	if isLocalSocket(address) {
+		return ""
+	}
+	return "zkCli.sh -server " + reachable(address) + " get /greeting"
+}
+
+// metricsTry asks with curl, which takes a Unix socket as a flag.
+func metricsTry(cfg *config, address string) string {
+	security, _ := cutSecurity(firstListener(cfg.ListenMetrics))
+	if path, isUnix := protocols.CutUnix(address); isUnix {
+		return "curl --unix-socket " + path + " " + urlOf("localhost", security == securityTLS) + "/metrics"
+	}
+	return "curl " + urlOf(reachable(address), security == securityTLS) + "/metrics"
 }
 
 // tlsFlag is what redis-cli needs for a listener with TLS.
@@ -67,6 +81,9 @@ func tlsFlag(cfg *config) string {
 
 // reachable turns an address to listen on into one to connect to: a wildcard becomes this machine.
 func reachable(address string) string {
+	if isLocalSocket(address) {
+		return address
+	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return address
@@ -79,6 +96,9 @@ func reachable(address string) string {
 
 // redisAddress is reachable in the flags of redis-cli, which is on 127.0.0.1 by itself.
 func redisAddress(address string) string {
+	if path, isUnix := protocols.CutUnix(address); isUnix {
+		return "-s " + path
+	}
 	host, port, err := net.SplitHostPort(reachable(address))
 	if err != nil {
 		return ""

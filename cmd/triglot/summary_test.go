@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestTheSummarySaysWhatListensWhereAndWhatToTry(t *testing.T) {
 	cfg := &config{Name: "default", DataDir: "triglot-data"}
@@ -23,10 +26,22 @@ triglot ` + version + ` is ready: member "default", data in triglot-data
 	}
 }
 
+func TestTheSummaryKnowsUnixSockets(t *testing.T) {
+	cfg := &config{ListenEtcd: "both:unix:/run/etcd", ListenMetrics: "tls:unix:/run/metrics", CertFile: "c"}
+	got := summary(cfg, addresses{etcd: "unix:/run/etcd", zk: "unix:/run/zk", metrics: "unix:/run/metrics"})
+	for _, want := range []string{
+		"etcdctl --endpoints=unixs:///run/etcd get", "ZooKeeper  unix:/run/zk\n", "curl --unix-socket /run/metrics https://localhost/metrics\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in:\n%s", want, got)
+		}
+	}
+}
+
 func TestExampleCommandsReachTheAddress(t *testing.T) {
 	for address, want := range map[string]string{
 		"127.0.0.1:6379": "-p 6379", ":6380": "-p 6380", "[::]:6379": "-p 6379", "10.1.2.3:6379": "-h 10.1.2.3 -p 6379",
-		"[::1]:6379": "-h ::1 -p 6379",
+		"[::1]:6379": "-h ::1 -p 6379", "unix:/run/resp": "-s /run/resp",
 	} {
 		if got := redisAddress(address); got != want {
 			t.Errorf("%s: %q, want %q", address, got, want)

@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,9 +44,9 @@ func cutSecurity(s string) (security, address string) {
 // clientTLS says whether there is a certificate for clients.
 func (c *config) clientTLS() bool { return c.CertFile != "" || c.KeyFile != "" || c.AutoTLS }
 
-// talksTLS says whether a listener takes connections with TLS.
-func (c *config) talksTLS(listener string) bool {
-	security, address := cutSecurity(listener)
+// talksTLS says whether the first address of a setting for clients takes connections with TLS.
+func (c *config) talksTLS(setting string) bool {
+	security, address := cutSecurity(firstListener(setting))
 	switch security {
 	case securityPlain:
 		return false
@@ -57,11 +58,9 @@ func (c *config) talksTLS(listener string) bool {
 
 // checkClientTLS looks at what single settings cannot show.
 func (c *config) checkClientTLS() error {
-	for _, l := range []struct{ flag, listener string }{
-		{"listen-resp", c.ListenRESP}, {"listen-etcd", c.ListenEtcd}, {"listen-zk", c.ListenZK}, {"listen", c.Listen},
-	} {
-		if c.talksTLS(l.listener) && !c.clientTLS() {
-			return fmt.Errorf("--%s: %s needs --cert-file and --key-file, or --auto-tls", l.flag, l.listener)
+	for _, l := range append(c.clientListeners(), c.innerListeners()...) {
+		if security, _ := cutSecurity(l.address); (security == securityTLS || security == securityBoth) && !c.clientTLS() {
+			return fmt.Errorf("--%s: %s needs --cert-file and --key-file, or --auto-tls", l.flag, l.address)
 		}
 	}
 	switch {
@@ -131,9 +130,12 @@ func securityOf(listener string, secured *protocols.TLS) protocols.Security {
 // listenHosts are the hosts that clients may know this server by.
 func (c *config) listenHosts() (hosts []string) {
 	hosts = []string{"localhost"}
-	for _, listener := range append([]string{c.ListenRESP, c.ListenEtcd, c.ListenZK, c.Listen}, splitList(c.ListenEtcdToo)...) {
-		_, address := cutSecurity(listener)
-		if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
+	for _, l := range append(c.clientListeners(), c.innerListeners()...) {
+		_, address := cutSecurity(l.address)
+		if _, isUnix := protocols.CutUnix(address); isUnix {
+			continue
+		}
+		if host, _, err := net.SplitHostPort(address); err == nil && host != "" && !slices.Contains(hosts, host) {
 			hosts = append(hosts, host)
 		}
 	}

@@ -63,9 +63,9 @@ func initialMembers(cfg *config) []core.Member {
 	return list
 }
 
-func openTransport(cfg *config, told advertised, listener net.Listener, logger *slog.Logger) (*transport.Transport, error) {
+func openTransport(cfg *config, told advertised, listeners []net.Listener, logger *slog.Logger) (*transport.Transport, error) {
 	options := transport.Options{
-		Listener: listener, PeerURLs: told.peerURLs, SnapshotBytesPerSecond: cfg.SnapshotRate, Logger: logger,
+		Listeners: listeners, PeerURLs: told.peerURLs, SnapshotBytesPerSecond: cfg.SnapshotRate, Logger: logger,
 		MessageBytesMax: max(64<<20, 2*commandBytesMax(cfg)), // an entry, and what is around it
 	}
 	if cfg.peerTLS() {
@@ -153,7 +153,7 @@ func newAdapters(cfg *config, store *core.Store, at addresses, insight *insight,
 // zooKeeperSettings are the lines that the conf word has of what zkcompat does not know.
 func zooKeeperSettings(cfg *config, address string) []zkcompat.Setting {
 	settings := []zkcompat.Setting{{Name: "dataDir", Value: cfg.DataDir}}
-	if host, port, err := net.SplitHostPort(address); err == nil {
+	if host, port, err := net.SplitHostPort(address); err == nil && !isLocalSocket(address) {
 		settings = append(settings, zkcompat.Setting{Name: "clientPort", Value: port}, zkcompat.Setting{Name: "clientPortAddress", Value: host})
 	}
 	return settings

@@ -128,7 +128,7 @@ func (t *Transport) guests() (n int) {
 func (t *Transport) usable(urls []string) (good []string) {
 	for _, u := range urls {
 		if len(good) < urlsMax && len(u) <= urlBytesMax && !slices.Contains(good, u) {
-			if _, err := ParseURL(u, t.opts.TLS != nil); err == nil {
+			if _, err := parseURL(u, t.opts.TLS != nil); err == nil {
 				good = append(good, u)
 			}
 		}

@@ -80,7 +80,7 @@ func (p *peer) closeCalls() {
 
 // Describe asks whoever is at a peer URL what cluster it is of.
 func (t *Transport) Describe(ctx context.Context, url string) ([]byte, error) {
-	if _, err := ParseURL(url, t.opts.TLS != nil); err != nil {
+	if _, err := parseURL(url, t.opts.TLS != nil); err != nil {
 		return nil, err
 	}
 	asking, cancel := context.WithTimeout(ctx, t.timing.call)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -56,12 +57,12 @@ func TestAQuestionEndsWithItsContext(t *testing.T) {
 
 func TestAQuestionToAMemberThatIsAwayFails(t *testing.T) {
 	a, b := pair(t, Options{})
-	address := b.opts.Listener.Addr().String()
+	address := b.opts.Listeners[0].Addr().String()
 	b.Stop()
 	if _, err := a.Call(t.Context(), 2, nil); !errors.Is(err, raftlog.ErrUnreachable) {
 		t.Errorf("answered %v", err)
 	}
-	again := start(t, newNode(2), Options{Listener: listen(t, address)})
+	again := start(t, newNode(2), Options{Listeners: []net.Listener{listen(t, address)}})
 	a.log.await(t, "connected to member", 2)
 	again.SetPeers([]raftlog.Peer{a.peer()})
 	again.log.await(t, "connected to member", 1)
@@ -79,7 +80,7 @@ func TestAQuestionToAMemberThatIsAwayFails(t *testing.T) {
 func TestWhoeverIsAtAnAddressDescribesItself(t *testing.T) {
 	b := start(t, newNode(2), Options{})
 	l := listen(t, "127.0.0.1:0")
-	stranger, err := New(Options{Listener: l}) // not started, and of no cluster
+	stranger, err := New(Options{Listeners: []net.Listener{l}}) // not started, and of no cluster
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,19 +107,26 @@ func TestPeerURLsAreChecked(t *testing.T) {
 		withTLS bool
 		want    string // the address, or a part of the error
 	}{
-		{"http://a:1", false, "a:1"},
-		{"https://a:1", true, "a:1"},
-		{"http://[::1]:2380/", false, "[::1]:2380"},
+		{"http://a:1", false, "tcp a:1"},
+		{"https://a:1", true, "tcp a:1"},
+		{"http://[::1]:2380/", false, "tcp [::1]:2380"},
 		{"http://a:1", true, "called by https"},
 		{"https://a:1", false, "--peer-cert-file"},
 		{"a:1", false, "http://host:port"},
 		{"http://a", false, "http://host:port"},
 		{"http://a:1/path", false, "http://host:port"},
 		{"http://u@a:1", false, "http://host:port"},
-		{"unix://a:1", false, "scheme"},
+		{"unix://a:1", false, "unix a:1"},
+		{"unix:///run/a", false, "unix /run/a"},
+		{"unixs://b/a:1", true, "unix b/a:1"},
+		{"unix://a:1", true, "called by unixs"},
+		{"unixs://a:1", false, "--peer-cert-file"},
+		{"unix:a", false, "unix://path"},
+		{"ftp://a:1", false, "scheme"},
 		{"", false, "http://host:port"},
 	} {
-		got, err := ParseURL(c.url, c.withTLS)
+		at, err := parseURL(c.url, c.withTLS)
+		got := at.network + " " + at.address
 		if err != nil {
 			got = err.Error()
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,24 +29,58 @@ const (
 	readBufferBytes  = 128 << 10
 )
 
-// ParseURL says where a peer URL leads: http://host:port, or https://host:port if members use TLS. A path is refused.
-func ParseURL(text string, withTLS bool) (hostPort string, err error) {
+// place is where a peer URL leads, as net.Dial takes it.
+type place struct{ network, address string }
+
+// parseURL says where a peer URL leads: http://host:port, or https://host:port if members use TLS, to a TCP address;
+// unix://path, or unixs://path with TLS, to a Unix socket. The path of a socket is everything behind the slashes, as etcd has
+// it: unix://a:1 is a file of the working directory. Behind a host there is no path.
+func parseURL(text string, withTLS bool) (place, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Port() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
-		return "", fmt.Errorf("peer URL %q: it has the form http://host:port or https://host:port", text)
+	if err != nil || u.Host+u.Path == "" || u.RawQuery != "" || u.User != nil {
+		return place{}, badURL(text)
+	}
+	at := place{"tcp", u.Host}
+	secured := u.Scheme == "https" || u.Scheme == "unixs"
+	switch u.Scheme {
+	case "http", "https":
+		if u.Port() == "" || u.Path != "" && u.Path != "/" {
+			return place{}, badURL(text)
+		}
+	case "unix", "unixs":
+		at = place{"unix", u.Host + u.Path}
+	case "":
+		return place{}, badURL(text)
+	default:
+		return place{}, fmt.Errorf("peer URL %q: the scheme is http or https, or unix or unixs", text)
 	}
 	switch {
-	case u.Scheme == "https" && withTLS, u.Scheme == "http" && !withTLS:
-		return u.Host, nil
-	case u.Scheme == "https":
-		return "", fmt.Errorf("peer URL %q: https needs --peer-cert-file, --peer-key-file and --peer-trusted-ca-file", text)
-	case u.Scheme == "http":
-		return "", fmt.Errorf("peer URL %q: with --peer-cert-file members are called by https", text)
+	case secured && !withTLS:
+		return place{}, fmt.Errorf("peer URL %q: %s needs --peer-cert-file, --peer-key-file and --peer-trusted-ca-file", text, u.Scheme)
+	case !secured && withTLS:
+		return place{}, fmt.Errorf("peer URL %q: with --peer-cert-file members are called by %ss", text, u.Scheme)
 	}
-	return "", fmt.Errorf("peer URL %q: the scheme is http or https", text)
+	return at, nil
 }
 
-// way is a TCP connection to a member, with gRPC on it.
+func badURL(text string) error {
+	return fmt.Errorf("peer URL %q: it has the form http://host:port, https://host:port or unix://path", text)
+}
+
+// name is what the certificate of whoever is at a place has to be for: the host, or the last part of a socket's path up to
+// a colon, as clients of etcd have it.
+func (p place) name() string {
+	address := p.address
+	if p.network == "unix" {
+		address = path.Base(address)
+	}
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return address
+}
+
+// way is a connection to a member, with gRPC on it.
 type way struct {
 	conn *grpc.ClientConn
 
@@ -138,20 +173,15 @@ func (t *Transport) dialAny(ctx context.Context, urls []string, first int) (net.
 }
 
 func (t *Transport) dial(ctx context.Context, at string) (net.Conn, error) {
-	hostPort, err := ParseURL(at, t.opts.TLS != nil)
+	to, err := parseURL(at, t.opts.TLS != nil)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", hostPort)
+	conn, err := (&net.Dialer{}).DialContext(ctx, to.network, to.address)
 	if err != nil || t.opts.TLS == nil {
 		return conn, err
 	}
-	host, _, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	config, err := t.opts.TLS.client(host)
+	config, err := t.opts.TLS.client(to.name())
 	if err != nil {
 		conn.Close()
 		return nil, err

@@ -90,21 +90,22 @@ type member struct {
 	log  *lines
 }
 
-// start starts a transport on any port, or on the address of options.Listener. adjust changes it before.
+// start starts a transport on any port, or on the addresses of options.Listeners. adjust changes it before.
 func start(t testing.TB, n *node, options Options, adjust ...func(*Transport)) *member {
 	t.Helper()
-	if options.Listener == nil {
-		options.Listener = listen(t, "127.0.0.1:0")
+	if options.Listeners == nil {
+		options.Listeners = []net.Listener{listen(t, "127.0.0.1:0")}
 	}
 	log := newLines()
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	scheme := "http"
+	at := options.Listeners[0].Addr()
+	scheme := map[string]string{"tcp": "http", "unix": "unix"}[at.Network()]
 	if options.TLS != nil {
-		scheme = "https"
+		scheme += "s"
 	}
-	url := scheme + "://" + options.Listener.Addr().String()
+	url := scheme + "://" + at.String()
 	if options.PeerURLs == nil {
 		options.PeerURLs = []string{url}
 	}

@@ -32,7 +32,7 @@ var (
 	errDrained = errors.New("this member stops")
 )
 
-// link carries the messages of one class to one member: over one stream on a TCP connection of its own, and then another
+// link carries the messages of one class to one member: over one stream on a connection of its own, and then another
 // one, as long as the member is in the address book.
 type link struct {
 	p     *peer

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"net"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -53,7 +54,7 @@ func TestSnapshotsAskForLeaveForEveryByte(t *testing.T) {
 // All snapshots that leave a member share one rate, from the first second on.
 func TestTheRateOfSnapshotsIsShared(t *testing.T) {
 	l := listen(t, "127.0.0.1:0")
-	tr, err := New(Options{Listener: l, SnapshotBytesPerSecond: 1 << 20})
+	tr, err := New(Options{Listeners: []net.Listener{l}, SnapshotBytesPerSecond: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

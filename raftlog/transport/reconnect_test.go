@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"net"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ func TestItReconnectsWhenTheMemberComesBack(t *testing.T) {
 	if c := a.Contact(2); !c.Connected || c.Since.IsZero() {
 		t.Errorf("contact %+v", c)
 	}
-	address := b.opts.Listener.Addr().String()
+	address := b.opts.Listeners[0].Addr().String()
 	b.Stop()
 	if id := await(t, "word of the loss", a.node.unreachable); id != 2 {
 		t.Errorf("member %d is unreachable", id)
@@ -23,7 +24,7 @@ func TestItReconnectsWhenTheMemberComesBack(t *testing.T) {
 	if c := a.Contact(2); c.Connected {
 		t.Errorf("contact %+v", c)
 	}
-	again := start(t, newNode(2), Options{Listener: listen(t, address)})
+	again := start(t, newNode(2), Options{Listeners: []net.Listener{listen(t, address)}})
 	a.log.await(t, "connected to member", 2)
 	a.Send([]*raftpb.Message{message(raftpb.MsgHeartbeat, 1, 2, 1)})
 	await(t, "a heartbeat", again.node.received)
@@ -76,7 +77,7 @@ func TestItTurnsToANewAddressAtOnce(t *testing.T) {
 	a.log.await(t, "connected to member", 1)
 
 	// A connection that stands is left as well.
-	p := newProxy(t, b.opts.Listener.Addr().String())
+	p := newProxy(t, b.opts.Listeners[0].Addr().String())
 	a.SetPeers([]raftlog.Peer{{ID: 2, URLs: []string{p.url()}}})
 	a.log.await(t, "connected to member", 2)
 	a.Send([]*raftpb.Message{message(raftpb.MsgHeartbeat, 1, 2, 1)})
@@ -102,7 +103,7 @@ func TestAFrozenMemberIsNoticedAndFoundAgain(t *testing.T) {
 		tr.timing.pingTimeout, tr.timing.connect = 300*time.Millisecond, 300*time.Millisecond
 	}
 	a, b := start(t, newNode(1), Options{}, impatient), start(t, newNode(2), Options{})
-	p := newProxy(t, b.opts.Listener.Addr().String())
+	p := newProxy(t, b.opts.Listeners[0].Addr().String())
 	a.SetPeers([]raftlog.Peer{{ID: 2, URLs: []string{p.url()}}})
 	a.log.await(t, "connected to member", 1)
 	p.freeze()

@@ -60,7 +60,7 @@ func TestASnapshotThatIsCutOffGoesOnWhereItWas(t *testing.T) {
 	a, b := start(t, newNode(1), Options{}), start(t, newNode(2), Options{})
 	place := &staging{}
 	b.node.receiveSnapshot = place.receive
-	p := newProxy(t, b.opts.Listener.Addr().String())
+	p := newProxy(t, b.opts.Listeners[0].Addr().String())
 	a.SetPeers([]raftlog.Peer{{ID: 2, URLs: []string{p.url()}}})
 	a.log.await(t, "connected to member", 1)
 	const cuts = 4
@@ -165,7 +165,7 @@ func TestASnapshotToAMemberThatStaysAwayIsGivenUp(t *testing.T) {
 
 func TestAReceiverThatNeverGetsOnIsGivenUp(t *testing.T) {
 	a, b := start(t, newNode(1), Options{}), start(t, newNode(2), Options{})
-	p := newProxy(t, b.opts.Listener.Addr().String())
+	p := newProxy(t, b.opts.Listeners[0].Addr().String())
 	b.node.receiveSnapshot = func(*raftpb.Message, []raftlog.SnapshotFile) (raftlog.Incoming, error) {
 		return &hopeless{p}, nil
 	}

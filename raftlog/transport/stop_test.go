@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"net"
 	"testing"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -73,7 +74,7 @@ func TestAfterStopNothingIsCalledAndNothingRuns(t *testing.T) {
 
 func TestATransportThatNeverStartedStops(t *testing.T) {
 	l := listen(t, "127.0.0.1:0")
-	tr, err := New(Options{Listener: l})
+	tr, err := New(Options{Listeners: []net.Listener{l}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +88,7 @@ func TestATransportThatNeverStartedStops(t *testing.T) {
 func TestOptionsAreChecked(t *testing.T) {
 	used := listen(t, "127.0.0.1:0")
 	defer used.Close()
-	for i, o := range []Options{{}, {Listener: used, QueueMax: -1}, {Listener: used, TLS: &TLSConfig{}}} {
+	for i, o := range []Options{{}, {Listeners: []net.Listener{used}, QueueMax: -1}, {Listeners: []net.Listener{used}, TLS: &TLSConfig{}}} {
 		if _, err := New(o); err == nil {
 			t.Errorf("options %d were taken", i)
 		}

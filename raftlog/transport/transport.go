@@ -22,12 +22,13 @@ import (
 
 // Options says where a transport serves and what it may use. Zero values mean what is said beside them.
 type Options struct {
-	// Listener is where other members find this one. The transport closes it.
-	Listener net.Listener
+	// Listeners are where other members find this one, one at least. The transport closes them.
+	Listeners []net.Listener
 	// PeerURLs are where this member is found: what its members' list has of it. A member that does not have that list yet
 	// is told by this member's calls.
 	PeerURLs []string
-	// TLS makes all connections of members mutual TLS. Then peer URLs begin with https, otherwise with http. nil: none.
+	// TLS makes all connections of members mutual TLS. Then peer URLs begin with https or unixs, otherwise with http or unix.
+	// nil: none.
 	TLS *TLSConfig
 	// SnapshotBytesPerSecond bounds what all snapshots that are sent from here take together. 0: no bound.
 	SnapshotBytesPerSecond int64
@@ -104,9 +105,9 @@ type limiter interface {
 	WaitN(ctx context.Context, n int) error
 }
 
-// New makes a transport. It owns the listener from now on. An error is about the options.
+// New makes a transport. It owns the listeners from now on. An error is about the options.
 func New(opts Options) (*Transport, error) {
-	if opts.Listener == nil {
+	if len(opts.Listeners) == 0 {
 		return nil, errors.New("transport: no listener")
 	}
 	if opts.MessageBytesMax < 0 || opts.QueueMax < 0 || opts.QueueBytesMax < 0 || opts.SnapshotBytesPerSecond < 0 {
@@ -151,11 +152,13 @@ func (t *Transport) Start(h raftlog.Handler) error {
 	t.identity.cluster, t.identity.member = h.Identity()
 	t.identity.urls, t.identity.isRemoved = t.opts.PeerURLs, h.IsRemoved
 	t.server = t.newServer()
-	t.running.Go(func() {
-		if err := t.server.Serve(t.opts.Listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			t.log.Error("other members cannot reach this one any more", "address", t.opts.Listener.Addr().String(), "err", err)
-		}
-	})
+	for _, l := range t.opts.Listeners {
+		t.running.Go(func() {
+			if err := t.server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+				t.log.Error("other members cannot reach this one there any more", "address", l.Addr().String(), "err", err)
+			}
+		})
+	}
 	return nil
 }
 
@@ -241,7 +244,9 @@ func (t *Transport) Stop() {
 
 	t.refuse()
 	if !started {
-		t.opts.Listener.Close()
+		for _, l := range t.opts.Listeners {
+			l.Close()
+		}
 		return
 	}
 	drained := make(chan struct{})
