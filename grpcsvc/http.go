@@ -62,9 +62,12 @@ func newFront(s *Server) (*front, error) {
 		IdleTimeout:       httpIdleTimeout,
 		MaxHeaderBytes:    httpHeaderBytesMax,
 		ErrorLog:          slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug), // of clients' mistakes
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: int(min(s.opts.MaxStreams, math.MaxInt32))},
-		Protocols:         new(http.Protocols),
-		ConnContext:       withTLSState,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: int(min(s.opts.MaxStreams, math.MaxInt32)),
+			SendPingTimeout:      s.opts.ServerPing, PingTimeout: s.opts.ServerPingTimeout,
+		},
+		Protocols:   new(http.Protocols),
+		ConnContext: withTLSState,
 	}
 	f.server.Protocols.SetHTTP1(true)
 	f.server.Protocols.SetUnencryptedHTTP2(true) // unencrypted as it looks from here

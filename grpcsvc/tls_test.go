@@ -7,14 +7,17 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"testing"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 )
@@ -59,18 +62,68 @@ func selfSignedPair(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
-// Over TLS one port answers gRPC, and HTTP of both versions.
-func TestOverTLSOnePortAnswersEverything(t *testing.T) {
-	n := startNode(t, Options{})
+// serveTLS gives a node a port with TLS, and clients what they need for it.
+func serveTLS(t *testing.T, n *node) (address string, config *tls.Config) {
+	t.Helper()
 	certificate, trusted := selfSignedPair(t)
 	plain, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	go n.server.Serve(handshakeListener{plain, &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"}}})
-	config := &tls.Config{RootCAs: trusted, ServerName: "localhost"}
+	return plain.Addr().String(), &tls.Config{RootCAs: trusted, ServerName: "localhost"}
+}
 
-	conn, err := grpc.NewClient(plain.Addr().String(), grpc.WithTransportCredentials(credentials.NewTLS(config)))
+// A client that is silent is asked whether it is there, and cut off when it does not answer: with TLS and without.
+func TestASilentClientIsPingedAndCutOff(t *testing.T) {
+	n := startNode(t, Options{ServerPing: 10 * time.Millisecond, ServerPingTimeout: 10 * time.Millisecond})
+	address, config := serveTLS(t, n)
+	config.NextProtos = []string{"h2"}
+	for name, dial := range map[string]func() (net.Conn, error){
+		"with TLS": func() (net.Conn, error) { return tls.Dial("tcp", address, config) },
+		"without":  func() (net.Conn, error) { return n.dial(n.ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			patience, _ := n.ctx.Deadline()
+			conn.SetDeadline(patience)
+			if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+				t.Fatal(err)
+			}
+			framer := http2.NewFramer(conn, conn)
+			if err := framer.WriteSettings(); err != nil {
+				t.Fatal(err)
+			}
+			pings := 0
+			for {
+				frame, err := framer.ReadFrame()
+				if n.ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Fatal("it is not cut off")
+				}
+				if err != nil {
+					break
+				}
+				if ping, ok := frame.(*http2.PingFrame); ok && !ping.IsAck() {
+					pings++
+				}
+			}
+			if pings == 0 {
+				t.Error("it was not asked first")
+			}
+		})
+	}
+}
+
+// Over TLS one port answers gRPC, and HTTP of both versions.
+func TestOverTLSOnePortAnswersEverything(t *testing.T) {
+	n := startNode(t, Options{})
+	address, config := serveTLS(t, n)
+
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(config)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,10 +144,10 @@ func TestOverTLSOnePortAnswersEverything(t *testing.T) {
 			t.Errorf("a watch: %s: %v", want, err)
 		}
 	}
-	for version, http2 := range map[int]bool{1: false, 2: true} {
-		client := &http.Client{Transport: &http.Transport{TLSClientConfig: config.Clone(), ForceAttemptHTTP2: http2}}
+	for version, second := range map[int]bool{1: false, 2: true} {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: config.Clone(), ForceAttemptHTTP2: second}}
 		defer client.CloseIdleConnections()
-		answer, err := client.Get("https://" + plain.Addr().String() + "/health")
+		answer, err := client.Get("https://" + address + "/health")
 		if err != nil {
 			t.Errorf("HTTP/%d: %v", version, err)
 			continue
