@@ -158,7 +158,7 @@ func (t *TLS) acceptable(state tls.ConnectionState, revoked *x509.RevocationList
 	if len(t.AllowedHostnames) > 0 && !slices.ContainsFunc(t.AllowedHostnames, func(name string) bool {
 		return state.PeerCertificates[0].VerifyHostname(name) == nil
 	}) {
-		return fmt.Errorf("the client's certificate names none of %s", strings.Join(t.AllowedHostnames, ", "))
+		return fmt.Errorf("client certificate authentication failed: it names none of %s", strings.Join(t.AllowedHostnames, ", "))
 	}
 	return nil
 }

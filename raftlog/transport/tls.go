@@ -154,10 +154,10 @@ func (c *TLSConfig) acceptable(chain []*x509.Certificate, revoked *x509.Revocati
 		}
 	}
 	if len(c.AllowedNames) > 0 && !slices.Contains(c.AllowedNames, chain[0].Subject.CommonName) {
-		return fmt.Errorf("the other member's certificate is for %q, which is none of %v", chain[0].Subject.CommonName, c.AllowedNames)
+		return fmt.Errorf("client certificate authentication failed: it is for %q, which is none of %v", chain[0].Subject.CommonName, c.AllowedNames)
 	}
 	if len(c.AllowedHostnames) > 0 && !slices.ContainsFunc(c.AllowedHostnames, func(name string) bool { return chain[0].VerifyHostname(name) == nil }) {
-		return fmt.Errorf("the other member's certificate names none of %v", c.AllowedHostnames)
+		return fmt.Errorf("client certificate authentication failed: it names none of %v", c.AllowedHostnames)
 	}
 	return nil
 }
