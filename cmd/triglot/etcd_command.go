@@ -211,6 +211,12 @@ func checkEtcd(given map[string]string) error {
 			return errors.New("client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url")
 		}
 	}
+	peerTLS := given["peer-cert-file"] != "" || given["peer-auto-tls"] == "true"
+	for _, u := range splitList(given["listen-peer-urls"]) {
+		if asksForTLS(u) != peerTLS {
+			return fmt.Errorf("--listen-peer-urls: %s: members talk TLS if --peer-cert-file or --peer-auto-tls is given, and not otherwise", u)
+		}
+	}
 	if given["auto-compaction-mode"] == "revision" && givenOr(given, "auto-compaction-retention", "0") != "0" {
 		return errors.New("--auto-compaction-mode: revision is not supported: history is bounded by age alone")
 	}

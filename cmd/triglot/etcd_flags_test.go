@@ -189,6 +189,8 @@ func TestEtcdFlagsThatWouldNotBeKeptAreRefusedByName(t *testing.T) {
 		{"--listen-client-urls=http://example.com:1 --advertise-client-urls=http://example.com:1", "--listen-client-urls: "},
 		{"--listen-client-urls=http://localhost:1", "--advertise-client-urls is required"},
 		{"--listen-peer-urls=http://127.0.0.1:1,http://example.com:1", "--listen-peer-urls: http://example.com:1"},
+		{"--listen-peer-urls=http://127.0.0.1:1,unixs://a", "--listen-peer-urls: unixs://a"},
+		{"--listen-peer-urls=http://127.0.0.1:1 --peer-auto-tls", "--listen-peer-urls: http://127.0.0.1:1"},
 		{"--listen-peer-urls=unix://a?b", "--listen-peer-urls: unix://a?b"},
 		{"--initial-cluster=default=http://localhost:9", "--initial-advertise-peer-urls"},
 		{"--initial-cluster=default=http://localhost:2380/x", "--initial-cluster: "},
