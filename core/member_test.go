@@ -123,6 +123,13 @@ func TestALoneNodeGrows(t *testing.T) {
 	})
 }
 
+func TestMembersMayBeFoundAtUnixSockets(t *testing.T) {
+	if err := CheckPeerURLs([]string{"unix://localhost:1", "unixs:///run/a", "unix://a/b", "https://[::1]:2380"}); err != nil {
+		t.Error(err)
+	}
+	wantCode(t, CheckPeerURLs([]string{"unix://a", "unix://a"}), CodeBadPeerURLs)
+}
+
 func TestChangesOfMembersAreRefusedForWhatIsWrongWithThem(t *testing.T) {
 	inCluster(t, 3, func(t *testing.T, c *testCluster) {
 		s, ctx := c.nodes[c.follower()], context.Background()
