@@ -33,6 +33,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, tot
 	if err != nil {
 		return fmt.Errorf("core: %w", err)
 	}
+	begun := time.Now()
 	progress(0, total)
 
 	digest := sha256.New()
@@ -67,6 +68,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, tot
 	if err := out.Flush(); err != nil {
 		return fmt.Errorf("core: writing the backup: %w", err)
 	}
+	s.measures.backup.Since(begun)
 	return nil
 }
 

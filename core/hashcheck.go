@@ -42,6 +42,7 @@ func (t *tx) hashCheckOp(op *corepb.HashCheck, out *Result) {
 // hashChecks hashes states, one at a time.
 type hashChecks struct {
 	limit  *rate.Limiter
+	took   *Durations
 	failed func(error)
 	wake   chan struct{} // capacity 1: there is a pending check
 
@@ -60,8 +61,8 @@ type hashCheck struct {
 	err  error
 }
 
-func newHashChecks(failed func(error)) *hashChecks {
-	return &hashChecks{limit: newHashLimit(), failed: failed, wake: make(chan struct{}, 1), last: time.Now()}
+func newHashChecks(took *Durations, failed func(error)) *hashChecks {
+	return &hashChecks{limit: newHashLimit(), took: took, failed: failed, wake: make(chan struct{}, 1), last: time.Now()}
 }
 
 func newHashLimit() *rate.Limiter { return rate.NewLimiter(hashBytesPerSecond, hashBytesPerSecond/8) }
@@ -130,9 +131,13 @@ func (h *hashChecks) run(ctx context.Context) {
 		if check == nil {
 			continue
 		}
+		begun := time.Now()
 		hash, err := check.view.Hash(paced(ctx, h.limit))
 		if err != nil && ctx.Err() == nil {
 			h.failed(err)
+		}
+		if err == nil {
+			h.took.Since(begun)
 		}
 		check.end(hash, err)
 	}
@@ -333,6 +338,7 @@ func (s *Store) HashAt(ctx context.Context, revision int64) (hash uint32, compac
 	if revision == 0 {
 		revision = state.Revision
 	}
+	defer s.measures.hashAt.Since(time.Now())
 	hash, err = at.HashAt(revision, paced(ctx, newHashLimit()))
 	return hash, state.Compacted, revision, err
 }

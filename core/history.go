@@ -97,6 +97,7 @@ func (h *historian) purgeDead(ctx context.Context) {
 	}
 	defer view.Release()
 	compacted := view.State().Compacted
+	begun := time.Now()
 	if err := h.store.db.PurgeHistory(ctx, compacted); err != nil {
 		if ctx.Err() == nil {
 			h.store.logger.Error("old history could not be removed", "err", err)
@@ -105,6 +106,10 @@ func (h *historian) purgeDead(ctx context.Context) {
 	}
 	h.supersede(view.State().SupersededBytes) // a bound may be passed still
 	h.mu.Lock()
+	if compacted > h.purged {
+		h.store.measures.purge.Since(begun)
+		h.store.measures.purgedAt.Store(time.Now().UnixNano())
+	}
 	h.purged = compacted
 	next := h.next
 	h.next = nil
@@ -210,4 +215,9 @@ func (h *historian) target(now time.Time) int64 {
 
 // Defragment rewrites what this member has on disk, so that what is gone takes no room any more. It is of this member alone,
 // which goes on serving, and ends early when ctx does.
-func (s *Store) Defragment(ctx context.Context) error { return s.db.Defragment(ctx) }
+func (s *Store) Defragment(ctx context.Context) error {
+	s.measures.defragmenting.Add(1)
+	defer s.measures.defragmenting.Add(-1)
+	defer s.measures.defragment.Since(time.Now())
+	return s.db.Defragment(ctx)
+}

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -151,6 +153,7 @@ func (h *Hub) Close() {
 // HubStats says how much the hub holds.
 type HubStats struct {
 	Feeds, Watches int
+	Due            int   // watches that are owed something
 	Events         int   // in the ring
 	Bytes          int64 // of them
 	Revision       int64 // of the last publication
@@ -162,6 +165,10 @@ func (h *Hub) Stats() HubStats {
 	stats := HubStats{Events: span.events, Bytes: span.bytes, Revision: span.revision, Watches: h.index.len()}
 	h.mu.Lock()
 	stats.Feeds = len(h.feeds)
+	feeds := slices.Collect(maps.Keys(h.feeds))
 	h.mu.Unlock()
+	for _, f := range feeds {
+		stats.Due += f.due()
+	}
 	return stats
 }

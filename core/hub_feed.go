@@ -273,6 +273,16 @@ func (f *Feed) Close() {
 	defer f.reading.Unlock()
 }
 
+// due counts the watches that are owed something.
+func (f *Feed) due() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for w := f.queue.first; w != nil; w = w.nextDue {
+		n++
+	}
+	return n
+}
+
 // dueQueue is the watches that are owed something, those that waited longest first. They are linked through themselves:
 // a watch that ends leaves at once, and a feed that is never read has nothing that grows.
 type dueQueue struct{ first, last *activeWatch }

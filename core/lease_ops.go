@@ -12,6 +12,7 @@ import (
 type leaseChange struct {
 	id, ttlMillis, grantedMillis int64
 	owner                        uint64
+	resumed                      bool // it was there before
 }
 
 // sessionMove is a session that has another owner.
@@ -89,7 +90,9 @@ func (t *tx) sessionResume(op *corepb.SessionResume, out *Result) {
 	}
 	lease.TTLMillis, lease.Owner = op.TtlMillis, op.Owner
 	t.b.Set(storage.LeaseKey(nil, op.Id), lease.Append(nil))
-	t.leases = append(t.leases, changeOf(&lease))
+	resumed := changeOf(&lease)
+	resumed.resumed = true
+	t.leases = append(t.leases, resumed)
 	t.moves = append(t.moves, sessionMove{id: op.Id, owner: op.Owner})
 	out.OK = true
 }

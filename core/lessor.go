@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/triglot/triglot/core/corepb"
@@ -17,6 +18,8 @@ import (
 // does nothing in a later term than that in which it was decided on.
 type lessor struct {
 	expire func(ctx context.Context, over []leaseChange, term uint64) // proposes the end of leases; waits for the outcome
+
+	renewals atomic.Uint64
 
 	mu     sync.Mutex // guards the fields below
 	leads  bool
@@ -159,6 +162,7 @@ func (l *lessor) renew(id int64) renewal {
 		}
 		return renewal{settled: life.settled}
 	}
+	l.renewals.Add(1)
 	life.end = now.Add(life.ttl) // the queue finds out when the old end comes
 	return renewal{ttl: life.ttl}
 }

@@ -23,7 +23,7 @@ type machine struct {
 	applied func(step *step)
 	// installed is called after a snapshot has replaced the state, with the same guarantees.
 	installed func(before *storage.View)
-	commits   *durations // nil = nobody counts
+	measures  *measures // nil = nobody counts
 	grants    *grantCache
 
 	// Reused from command to command.
@@ -152,8 +152,8 @@ func (m *machine) apply(entries []raftlog.Entry, change *confChange) (n int, err
 	if err := batch.Commit(); err != nil {
 		return n, fmt.Errorf("core: writing state: %w", err)
 	}
-	if m.commits != nil {
-		m.commits.add(time.Since(begun))
+	if m.measures != nil {
+		m.measures.commit.Since(begun)
 	}
 	m.applied(s)
 	committed = true
@@ -200,7 +200,11 @@ func (m *machine) applyOne(batch *storage.Batch, payload []byte, reconfigures bo
 	}
 	m.work.lend(&t)
 	defer m.work.takeBack(&t)
+	begun := time.Now()
 	result := t.run(txn)
+	if m.measures != nil {
+		m.measures.applied(txn, result.Err == nil, time.Since(begun))
+	}
 	s.events = append(s.events, t.events...)
 	s.leases = append(s.leases, t.leases...)
 	s.moves = append(s.moves, t.moves...)

@@ -32,7 +32,11 @@ func (s *Store) MemberAdd(ctx context.Context, m Member) (Member, error) {
 // MemberPromote makes a learner a voter. Errors are MEMBER_NOT_FOUND, MEMBER_NOT_LEARNER, LEARNER_NOT_READY, UNHEALTHY,
 // and those of a command's fate.
 func (s *Store) MemberPromote(ctx context.Context, id uint64) error {
-	return s.changeMembers(ctx, &corepb.Op{Op: &corepb.Op_MemberPromote{MemberPromote: &corepb.MemberPromote{Id: id}}})
+	err := s.changeMembers(ctx, &corepb.Op{Op: &corepb.Op_MemberPromote{MemberPromote: &corepb.MemberPromote{Id: id}}})
+	if err == nil {
+		s.measures.promotions.Add(1)
+	}
+	return err
 }
 
 // MemberRemove removes a member for good. Errors are MEMBER_NOT_FOUND, LAST_VOTER, UNHEALTHY, and those of a command's

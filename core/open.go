@@ -22,7 +22,7 @@ func Open(cfg Config) (*Store, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Store{
 		cfg: cfg, logger: cfg.Logger, started: time.Now(), logStarted: make(chan struct{}), roster: newRoster(),
-		tokens: newTokens(cfg.TokenTTL, cfg.NowMillis), hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		tokens: newTokens(cfg.TokenTTL, cfg.NowMillis), measures: newMeasures(), hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		waiting: newWaiters(cfg.RequestTimeout), changing: make(chan struct{}, 1), ctx: ctx, stop: cancel, done: make(chan struct{}),
 	}
 	if err := s.open(ctx); err != nil {
@@ -37,7 +37,7 @@ func (s *Store) open(ctx context.Context) error {
 	db, err := storage.Open(storage.Options{
 		Dir: filepath.Join(s.cfg.Dir, "state"), FS: s.cfg.FS, Logger: s.logger,
 		CacheBytes: s.cfg.CacheBytes, RowCacheBytes: s.cfg.RowCacheBytes, MemtableBytes: s.cfg.MemtableBytes, EngineWAL: s.cfg.EngineWAL,
-		OnFlush: func() { notify(flushed) },
+		OnFlush: func() { notify(flushed) }, Timed: s.measures.timed,
 	})
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func (s *Store) open(ctx context.Context) error {
 	s.leadership.add(duty{begin: s.lessor.lead, run: s.lessor.run, end: s.lessor.follow})
 	s.leadership.add(duty{run: s.reaper.run})
 	s.leadership.add(duty{run: s.checkHashes})
-	s.checks = newHashChecks(func(err error) { s.logger.Error("the state could not be hashed", "err", err) })
+	s.checks = newHashChecks(s.measures.stateHash, func(err error) { s.logger.Error("the state could not be hashed", "err", err) })
 	s.own(ctx, s.checks.run)
 	if err := s.startLog(&state); err != nil {
 		return err
@@ -89,7 +89,7 @@ func (s *Store) open(ctx context.Context) error {
 }
 
 func (s *Store) startLog(state *storage.State) error {
-	machine := &machine{db: s.db, waiting: s.waiting, applied: s.applied, installed: s.installed, commits: &s.commits, grants: &s.grants}
+	machine := &machine{db: s.db, waiting: s.waiting, applied: s.applied, installed: s.installed, measures: s.measures, grants: &s.grants}
 	cfg := raftlog.Config{
 		Dir: filepath.Join(s.cfg.Dir, "log"), Name: s.cfg.Name,
 		NodeID: s.identity.Member, ClusterID: s.identity.Cluster,

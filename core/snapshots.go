@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/triglot/triglot/raftlog"
 	"github.com/triglot/triglot/storage"
@@ -36,7 +37,22 @@ func (s stateSnapshots) Receive(meta raftlog.SnapshotMeta, files []raftlog.Snaps
 	if err != nil {
 		return nil, err
 	}
-	return in, nil
+	return timedIncoming{in, time.Now(), s.store.measures.receive}, nil
+}
+
+// timedIncoming counts how long a snapshot took to be whole and on disk.
+type timedIncoming struct {
+	*storage.Incoming
+	begun time.Time
+	took  *Durations
+}
+
+func (in timedIncoming) Finish() error {
+	err := in.Incoming.Finish()
+	if err == nil {
+		in.took.Since(in.begun)
+	}
+	return err
 }
 
 // exported is a storage.Export as the log sees it.

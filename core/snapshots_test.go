@@ -222,7 +222,7 @@ func TestAStateTravelsAsFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer there.Close()
-	receiver := &Store{db: there}
+	receiver := &Store{db: there, measures: newMeasures()}
 	in, err := stateSnapshots{receiver}.Receive(snapshot.Meta(), snapshot.Files())
 	if err != nil {
 		t.Fatal(err)

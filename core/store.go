@@ -47,8 +47,7 @@ type Store struct {
 	reaper        *reaper
 	history       *historian
 	checks        *hashChecks
-	commits       durations
-	puts, deletes atomic.Uint64
+	measures      *measures
 	changing      chan struct{} // capacity 1: holds whoever changes the members, as the leader
 
 	ctx      context.Context // ends when the store closes
@@ -131,7 +130,7 @@ func (s *Store) Close() error {
 // applied publishes what a step did. It runs on the apply goroutine, before any proposer of the step has its answer.
 // The order matters: events are in the hub before a view shows what they tell.
 func (s *Store) applied(step *step) {
-	s.count(step.events)
+	s.measures.count(step)
 	s.hub.Publish(step.events, step.revision)
 	var ended []int64
 	for _, lease := range step.leases {

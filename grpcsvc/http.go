@@ -43,7 +43,7 @@ type front struct {
 func newFront(s *Server) (*front, error) {
 	f := &front{Server: s, mux: http.NewServeMux()}
 	f.cutoff, f.cut = context.WithCancel(context.Background())
-	Probes(f.mux, func() (*core.Store, error) { return s.store, nil })
+	Probes(f.mux, func() (*core.Store, error) { return s.store, nil }, s.opts.Meters)
 	f.mux.HandleFunc("/version", onlyGet(serveVersion))
 	f.mux.HandleFunc("/debug/vars", onlyGet(expvar.Handler().ServeHTTP))
 	if s.opts.Metrics != nil {

@@ -249,7 +249,7 @@ func TestProbesAnswerInEtcdsWords(t *testing.T) {
 
 func TestProbesOfAMemberThatHasNoStoreYet(t *testing.T) {
 	mux := http.NewServeMux()
-	Probes(mux, func() (*core.Store, error) { return nil, errors.New("the member is starting") })
+	Probes(mux, func() (*core.Store, error) { return nil, errors.New("the member is starting") }, NewMeters())
 	listener := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	server := &http.Server{Handler: mux}
 	go server.Serve(listener)

@@ -3,6 +3,7 @@ package grpcsvc
 import (
 	"context"
 	"errors"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -28,6 +29,8 @@ func (s *Server) do(ctx context.Context, txn *corepb.Txn) (*core.TxnResult, erro
 		return nil, err
 	}
 	txn.Caller = caller
+	begun, done := time.Now(), false
+	defer func() { s.opts.Meters.requests.Add(txn, done, time.Since(begun)) }()
 	results, err := s.store.Submit(ctx, txn).Wait(ctx)
 	if err != nil {
 		return nil, statusOf(err)
@@ -35,6 +38,7 @@ func (s *Server) do(ctx context.Context, txn *corepb.Txn) (*core.TxnResult, erro
 	if err := results[0].Err; err != nil {
 		return nil, statusOf(err)
 	}
+	done = true
 	return results[0], nil
 }
 
@@ -65,10 +69,11 @@ func read(view *core.View, txn *corepb.Txn) (*core.TxnResult, error) {
 }
 
 // Range reads one key or a range.
-func (s *kvService) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+func (s *kvService) Range(ctx context.Context, r *pb.RangeRequest) (_ *pb.RangeResponse, err error) {
 	if err := checkRange(r); err != nil {
 		return nil, err
 	}
+	defer s.opts.Meters.ranging(time.Now(), &err)
 	view, err := s.view(ctx, r.Serializable)
 	if err != nil {
 		return nil, err

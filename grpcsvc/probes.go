@@ -23,7 +23,8 @@ const answersWithin = time.Second
 
 // prober answers them.
 type prober struct {
-	store func() (*core.Store, error) // the error says why there is none: the member starts, or stops
+	store  func() (*core.Store, error) // the error says why there is none: the member starts, or stops
+	meters *Meters
 }
 
 // check is one thing that a probe looks at.
@@ -47,20 +48,20 @@ var (
 )
 
 // Probes makes a mux answer /health, /livez, /readyz and their parts. store gives the store of the member, or says why there
-// is none; it is asked at each probe.
-func Probes(mux *http.ServeMux, store func() (*core.Store, error)) {
-	p := prober{store}
+// is none; it is asked at each probe. What comes of them is counted in meters.
+func Probes(mux *http.ServeMux, store func() (*core.Store, error), meters *Meters) {
+	p := prober{store, meters}
 	mux.HandleFunc("/health", onlyGet(p.health))
 	for root, checks := range map[string][]check{"/livez": aliveChecks, "/readyz": readyChecks} {
-		mux.HandleFunc(root, onlyGet(p.serve(checks)))
+		mux.HandleFunc(root, onlyGet(p.serve(root[1:], checks)))
 		for i := range checks {
-			mux.HandleFunc(root+"/"+checks[i].name, onlyGet(p.serve(checks[i:i+1])))
+			mux.HandleFunc(root+"/"+checks[i].name, onlyGet(p.serve(root[1:], checks[i:i+1])))
 		}
 	}
 }
 
-// serve runs checks, but for those that ?exclude= names, and tells of each when one fails or ?verbose asks for it.
-func (p prober) serve(checks []check) http.HandlerFunc {
+// serve runs checks of a probe, but for those that ?exclude= names, and tells of each when one fails or ?verbose asks for it.
+func (p prober) serve(probe string, checks []check) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()
 		failed := false
@@ -69,7 +70,9 @@ func (p prober) serve(checks []check) http.HandlerFunc {
 			if len(checks) > 1 && slices.Contains(query["exclude"], c.name) {
 				continue
 			}
-			if err := c.run(p, r.Context()); err != nil {
+			err := c.run(p, r.Context())
+			p.meters.checked(probe, c.name, err)
+			if err != nil {
 				failed = true
 				fmt.Fprintf(&told, "[-]%s failed: %v\n", c.name, err)
 			} else {
@@ -100,6 +103,7 @@ func (p prober) health(w http.ResponseWriter, r *http.Request) {
 	if reason := p.unhealthy(r.Context(), query.Get("serializable") == "true", query["exclude"]); reason != "" {
 		answer.Health, answer.Reason = "false", reason
 	}
+	p.meters.probed(answer.Reason == "")
 	text, err := json.Marshal(answer)
 	if err != nil || answer.Reason != "" {
 		http.Error(w, string(text), http.StatusServiceUnavailable)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/codes"
@@ -20,10 +21,11 @@ const chunkKeysFirst = 10
 
 // RangeStream reads a range in messages that, merged, are the answer of Range. All of them show one revision. Each is
 // read from a view of its own, so that a slow client keeps nothing on disk from being freed.
-func (s *kvService) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServer) error {
+func (s *kvService) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServer) (err error) {
 	if err := checkRangeStream(r); err != nil {
 		return err
 	}
+	defer s.opts.Meters.ranging(time.Now(), &err)
 	view, err := s.view(stream.Context(), r.Serializable)
 	if err != nil {
 		return err

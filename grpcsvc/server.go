@@ -59,6 +59,7 @@ type Options struct {
 	// of a request; 10 s.
 	HandshakeTimeout time.Duration
 	Metrics          http.Handler // what answers /metrics; nil = nothing does
+	Meters           *Meters      // what requests are counted in; nil = meters of its own
 	NoGateway        bool         // answer no calls in JSON
 	// Origins are those whose pages may read answers over HTTP (CORS), and Hosts the names that requests without TLS may be
 	// for; empty, or with "*" among them = all.
@@ -104,6 +105,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.BcryptCost == 0 {
 		o.BcryptCost = bcryptCostDefault
+	}
+	if o.Meters == nil {
+		o.Meters = NewMeters()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -29,6 +29,12 @@ func (s *kvService) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse,
 	}
 	w := txnWording{before: revision}
 	answer.Responses = w.responses(branch(r, result.Succeeded), result)
+	s.opts.Meters.txns.Add(1)
+	for _, part := range answer.Responses {
+		if part.GetResponseRange() != nil {
+			s.opts.Meters.ranges.Add(1)
+		}
+	}
 	return answer, nil
 }
 

@@ -146,8 +146,10 @@ func (w *watchStream) ticks() <-chan time.Time {
 func (w *watchStream) handle(r *pb.WatchRequest) error {
 	switch r := r.RequestUnion.(type) {
 	case *pb.WatchRequest_CreateRequest:
+		defer w.opts.Meters.sendControl.Since(time.Now())
 		return w.create(r.CreateRequest)
 	case *pb.WatchRequest_CancelRequest:
+		defer w.opts.Meters.sendControl.Since(time.Now())
 		return w.cancel(r.CancelRequest.WatchId)
 	case *pb.WatchRequest_ProgressRequest:
 		// Answered when the feed has been read, so that the answer is a promise about everything before it.

@@ -1,6 +1,8 @@
 package grpcsvc
 
 import (
+	"time"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -32,12 +34,18 @@ func (w *watchStream) deliver() error {
 		w.bound = eventsFirst
 		return w.tellProgress()
 	}
-	taken := 0
+	taken, sent := 0, 0
 	for i := range notices {
 		taken += len(notices[i].Events)
+	}
+	w.opts.Meters.waiting.Add(int64(taken))
+	defer func() { w.opts.Meters.waiting.Add(int64(sent - taken)) }() // those that are not sent are gone with the stream
+	for i := range notices {
 		if err := w.send(&notices[i]); err != nil {
 			return err
 		}
+		sent += len(notices[i].Events)
+		w.opts.Meters.waiting.Add(-int64(len(notices[i].Events)))
 	}
 	if taken >= w.bound {
 		w.bound = min(2*w.bound, eventsMax)
@@ -60,6 +68,7 @@ func (w *watchStream) send(notice *core.Notice) error {
 	events := watcher.events(notice.Events, w.store.Compacted())
 	for len(events) != 0 {
 		watcher.quiet = false
+		begun := time.Now()
 		n := messageLength(events)
 		// The revision is the store's, which for a watcher that catches up is beyond that of its events.
 		revision := max(w.store.Revision(), events[n-1].Kv.ModRevision)
@@ -67,6 +76,7 @@ func (w *watchStream) send(notice *core.Notice) error {
 		if err := w.sendEvents(watcher, response); err != nil {
 			return err
 		}
+		w.opts.Meters.sent(n, begun)
 		events = events[n:]
 	}
 	return nil
@@ -173,6 +183,7 @@ func (w *watchStream) tellProgress() error {
 		w.behind = true
 		return nil
 	}
+	defer w.opts.Meters.sendProgress.Since(time.Now())
 	asked, tick := w.progressAsked, w.tickDue
 	w.progressAsked, w.tickDue = 0, false
 	if tick {

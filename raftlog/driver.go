@@ -61,6 +61,7 @@ func (d *driver) run() {
 	}()
 	ticker := time.NewTicker(d.n.cfg.TickInterval)
 	defer ticker.Stop()
+	ticked := time.Now()
 	for d.begin(); ; {
 		if err := d.step(); err != nil {
 			d.n.fail(err)
@@ -69,6 +70,10 @@ func (d *driver) run() {
 		select {
 		case <-d.n.wake:
 		case <-ticker.C:
+			if d.leading && time.Since(ticked) > 2*time.Duration(d.n.cfg.HeartbeatTicks)*d.n.cfg.TickInterval {
+				d.n.status.beatsLate.Add(1)
+			}
+			ticked = time.Now()
 			d.tick()
 		case <-d.n.stopping:
 			return

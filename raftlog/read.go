@@ -112,6 +112,7 @@ func (r *reading) ask(d *driver) {
 // tick repeats what a follower has asked for and may have been lost, and forgets who does not wait any more.
 func (r *reading) tick(d *driver) {
 	if len(r.asked) > 0 && !d.leading && d.ticks >= r.sent+uint64(2*d.n.cfg.HeartbeatTicks) && d.answerable() {
+		d.n.status.readsRepeated.Add(1)
 		r.ask(d)
 	}
 	if d.ticks%uint64(d.n.cfg.ElectionTicks) == 0 {

@@ -35,10 +35,11 @@ type published struct {
 	marker          atomic.Uint64              // append goroutine
 	readyAt         atomic.Uint64              // ready once this is applied; 0 while unknown
 
-	leaderChanges, dropped, lost, appliedOwn, readRounds, readsFailed atomic.Uint64
-	snapshotsSent, snapshotsFailed, snapshotsReceived                 atomic.Uint64
-	outstanding                                                       atomic.Int64
-	sync                                                              durations
+	leaderChanges, dropped, lost, appliedOwn          atomic.Uint64
+	readRounds, readsFailed, readsRepeated, beatsLate atomic.Uint64
+	snapshotsSent, snapshotsFailed, snapshotsReceived atomic.Uint64
+	outstanding                                       atomic.Int64
+	sync                                              durations
 }
 
 func (p *published) start(r *Recovered, applied uint64) {
@@ -80,6 +81,8 @@ type Metrics struct {
 	SnapshotsReceived uint64
 	ReadRounds        uint64
 	ReadsFailed       uint64
+	ReadsRepeated     uint64    // rounds that this node had to ask the leader for again
+	BeatsLate         uint64    // ticks that this node, leading, came to only when the next heartbeat was due as well
 	Sync              Histogram // of writes of entries
 }
 
@@ -97,6 +100,8 @@ func (n *Node) Metrics() Metrics {
 		SnapshotsReceived: s.snapshotsReceived.Load(),
 		ReadRounds:        s.readRounds.Load(),
 		ReadsFailed:       s.readsFailed.Load(),
+		ReadsRepeated:     s.readsRepeated.Load(),
+		BeatsLate:         s.beatsLate.Load(),
 		Sync:              s.sync.histogram(),
 	}
 }

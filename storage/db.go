@@ -26,6 +26,7 @@ type DB struct {
 	guards     sync.WaitGroup         // calls of Pebble under way, see guarded
 	closed     atomic.Bool
 	stalls     atomic.Int64
+	purgedRows atomic.Int64
 	holds      holds                   // guarded by committing
 	compacted  chan struct{}           // capacity 1: a compaction has ended
 	spare      atomic.Pointer[overlay] // of the last batch, for the next one

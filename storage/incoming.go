@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -194,9 +195,11 @@ func (in *Incoming) write(name string, offset int64, data []byte) (err error) {
 	}
 	in.have[name] = offset + int64(len(data))
 	if in.have[name] == in.sizes[name] {
+		begun := time.Now()
 		if err := errors.Join(in.file.Sync(), in.closeFile()); err != nil {
 			return err
 		}
+		in.db.options.timed(WorkReceiveSync, begun)
 		return syncDir(in.db.options.FS, in.dir(filesDir))
 	}
 	return nil

@@ -1,6 +1,10 @@
 package storage
 
-import "github.com/cockroachdb/pebble/v2"
+import (
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
 
 // Metrics are numbers about the database as it stands.
 type Metrics struct {
@@ -15,6 +19,23 @@ type Metrics struct {
 	Flushes           int64
 	Compactions       int64
 	WriteStalls       int64
+	OpenSnapshots     int64 // of Pebble, for views: many share one
+	PurgedRows        int64 // events and versions that PurgeHistory removed since the database was opened
+}
+
+// Work is a sort of work in the background whose time Options.Timed is told.
+type Work int
+
+const (
+	WorkPurgeStep   Work = iota // one batch of PurgeHistory
+	WorkReceiveSync             // the sync of a file of a snapshot on its way in
+)
+
+// timed counts the time since a moment; for a defer.
+func (o *Options) timed(work Work, begun time.Time) {
+	if o.Timed != nil {
+		o.Timed(work, time.Since(begun))
+	}
 }
 
 // Metrics gathers the numbers. It takes tens of microseconds. A closed or failed database has none.
@@ -40,6 +61,8 @@ func (db *DB) Metrics() Metrics {
 		Flushes:           m.Flush.Count,
 		Compactions:       m.Compact.Count,
 		WriteStalls:       db.stalls.Load(),
+		OpenSnapshots:     int64(m.Snapshots.Count),
+		PurgedRows:        db.purgedRows.Load(),
 	}
 }
 

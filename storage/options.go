@@ -3,6 +3,7 @@ package storage
 import (
 	"log/slog"
 	"runtime"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -19,7 +20,9 @@ type Options struct {
 	RowCacheBytes int64  // rows read or written lately, 0 for 32 MiB, negative for none
 	EngineWAL     bool   // keep Pebble's own log too: slower, and needed for nothing; may be switched at any start
 	Logger        *slog.Logger
-	OnFlush       func() // called after memtable flushes, on a goroutine of the database; several may share a call
+	// Timed, which may be nil, is told how long pieces of work took, on whichever goroutine did them.
+	Timed   func(work Work, took time.Duration)
+	OnFlush func() // called after memtable flushes, on a goroutine of the database; several may share a call
 
 	// noTableStats is for tests that let opening fail: Pebble then frees what its statistics still use, and panics.
 	noTableStats bool

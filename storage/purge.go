@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -150,6 +151,7 @@ type purgeWalk struct {
 
 	batch   *pebble.Batch
 	freed   int64
+	removed int64    // rows of the log, each with its version
 	dead    [][]byte // log keys of the present run of dead neighbours
 	scratch []byte
 	key     []byte
@@ -157,6 +159,7 @@ type purgeWalk struct {
 
 // step looks at the next events and removes what they make dead. more is false when the target is reached.
 func (w *purgeWalk) step() (more bool, err error) {
+	defer w.engine.db.options.timed(WorkPurgeStep, time.Now())
 	open := w.engine.db.View() // keeps the engine open
 	defer open.Release()
 	if err := open.Err(); err != nil {
@@ -169,7 +172,7 @@ func (w *purgeWalk) step() (more bool, err error) {
 	v := w.engine.pinAnew(open.pinned.commit, *open.State(), open.Leases()).view()
 	defer v.Release()
 	w.batch = w.engine.pebble.NewBatch()
-	w.freed = 0
+	w.freed, w.removed = 0, 0
 	more, err = w.look(v)
 	if err == nil {
 		err = v.Err()
@@ -191,6 +194,7 @@ func (w *purgeWalk) step() (more bool, err error) {
 	}
 	progress.from = from
 	progress.bytes.Store(freed)
+	w.engine.db.purgedRows.Add(w.removed)
 	return more, nil
 }
 
@@ -233,6 +237,7 @@ func (w *purgeWalk) look(v *View) (more bool, err error) {
 		}
 		w.dead = append(w.dead, bytes.Clone(events.Key()))
 		_ = w.batch.Delete(w.key, nil)
+		w.removed++
 		w.freed += int64(len(events.Key()) + len(events.Value()) + len(w.key) + 1 + uvarintLen(len(events.Value())))
 	}
 	w.endRun()
@@ -275,6 +280,7 @@ func (w *purgeWalk) endPredecessor(event *Event, history *Iterator) error {
 	}
 	_ = w.batch.Delete(LogKey(nil, row.revision, row.sub), nil)
 	_ = w.batch.Delete(history.Key(), nil)
+	w.removed++
 	w.freed += int64(row.rowBytes)
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"runtime"
+	"slices"
 	"strconv"
 	"sync/atomic"
 
@@ -14,26 +15,30 @@ import (
 )
 
 // collector reads the numbers of the store, the sockets and the way to the peers when they are asked for; nothing is
-// counted on the side. Our own names begin with triglot_. What etcd has too goes by etcd's names as well, with its units
-// and labels, so that the dashboards and alerts that are made for etcd work.
+// counted on the side. Our own names begin with triglot_. What etcd has too goes by etcd's names: see etcd_metrics.go.
 type collector struct {
 	store  *atomic.Pointer[core.Store] // nil until the member serves
+	meters *grpcsvc.Meters
 	server *protocols.Server
 	peers  *transport.Transport // nil: alone
 }
 
-// sample is one look at a store. Its zero value is a member that waits for a quorum.
+// sample is one look at a member. That of one that waits for a quorum has no numbers of a store.
 type sample struct {
 	core.Status
 	numbers core.Metrics
+	api     grpcsvc.Readings
 }
 
-// storeMetrics is the table of metrics that are one number of the store.
-var storeMetrics = []struct {
+// single is a metric that is one number.
+type single struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
 	value func(sample) float64
-}{
+}
+
+// storeMetrics are our own.
+var storeMetrics = []single{
 	{describe("triglot_store_revision", "Revision of the latest change."), prometheus.GaugeValue,
 		func(s sample) float64 { return float64(s.Revision) }},
 	{describe("triglot_store_compacted_revision", "Revisions below this one are gone."), prometheus.GaugeValue,
@@ -64,39 +69,6 @@ var storeMetrics = []struct {
 		func(s sample) float64 { return float64(s.numbers.LeasesExpired) }},
 	{describe("triglot_keys_reaped_total", "Keys past their deadline that this member removed, while it led."), prometheus.CounterValue,
 		func(s sample) float64 { return float64(s.numbers.KeysReaped) }},
-
-	{describe("etcd_server_has_leader", "1 while this member knows a leader."), prometheus.GaugeValue,
-		func(s sample) float64 { return oneIf(s.Leader != 0) }},
-	{describe("etcd_server_is_leader", "1 while this member leads."), prometheus.GaugeValue,
-		func(s sample) float64 { return oneIf(s.leads()) }},
-	{describe("etcd_server_is_learner", "1 while this member has no vote."), prometheus.GaugeValue,
-		func(s sample) float64 { return oneIf(s.Role == core.RoleLearner) }},
-	{describe("etcd_server_leader_changes_seen_total", "Changes of the leader that this member saw."), prometheus.CounterValue,
-		func(s sample) float64 { return float64(s.numbers.LeaderChanges) }},
-	{describe("etcd_server_proposals_committed_total", "Index of the latest committed entry."), prometheus.GaugeValue,
-		func(s sample) float64 { return float64(s.RaftIndex) }},
-	{describe("etcd_server_proposals_applied_total", "Index of the latest applied entry."), prometheus.GaugeValue,
-		func(s sample) float64 { return float64(s.AppliedIndex) }},
-	{describe("etcd_server_proposals_pending", "Commands of this member that wait to be applied."), prometheus.GaugeValue,
-		func(s sample) float64 { return float64(s.numbers.ProposalsPending) }},
-	{describe("etcd_server_proposals_failed_total", "Commands of this member that were given up."), prometheus.CounterValue,
-		func(s sample) float64 { return float64(s.numbers.ProposalsDropped + s.numbers.ProposalsLost) }},
-	{describe("etcd_mvcc_db_total_size_in_bytes", "Size of the state, as the quota counts it."), prometheus.GaugeValue,
-		func(s sample) float64 { return float64(s.SizeBytes) }},
-	{describe("etcd_mvcc_db_total_size_in_use_in_bytes", "Part of it that is in use, estimated."), prometheus.GaugeValue,
-		func(s sample) float64 { return float64(s.InUseBytes) }},
-	{describe("etcd_server_quota_backend_bytes", "Size beyond which writes are refused, 0 for none."), prometheus.GaugeValue,
-		func(s sample) float64 { return float64(s.QuotaBytes) }},
-	{describe("etcd_mvcc_put_total", "Puts that this member has applied."), prometheus.CounterValue,
-		func(s sample) float64 { return float64(s.numbers.Puts) }},
-	{describe("etcd_mvcc_delete_total", "Deletes of keys that this member has applied."), prometheus.CounterValue,
-		func(s sample) float64 { return float64(s.numbers.Deletes) }},
-	{describe("etcd_debugging_mvcc_keys_total", "Keys, in the shared and the private spaces."), prometheus.GaugeValue,
-		func(s sample) float64 { return float64(s.Keys) }},
-	{describe("etcd_debugging_mvcc_current_revision", "Revision of the latest change."), prometheus.GaugeValue,
-		func(s sample) float64 { return float64(s.Revision) }},
-	{describe("etcd_debugging_mvcc_compact_revision", "Revisions below this one are gone."), prometheus.GaugeValue,
-		func(s sample) float64 { return float64(s.Compacted) }},
 }
 
 func (s sample) leads() bool { return s.Leader != 0 && s.Leader == s.MemberID }
@@ -116,14 +88,16 @@ var peerMetrics = []struct {
 		func(p transport.PeerStats) uint64 { return p.SnapshotsSent }},
 	{describe("etcd_network_snapshot_send_failures", "Snapshots to a member that were given up.", "To"),
 		func(p transport.PeerStats) uint64 { return p.SnapshotsSendFailed }},
+	{describe("etcd_network_snapshot_receive_success", "Snapshots that a member sent to their end.", "From"),
+		func(p transport.PeerStats) uint64 { return p.SnapshotsReceived }},
+	{describe("etcd_network_snapshot_receive_failures", "Snapshots of a member that broke off.", "From"),
+		func(p transport.PeerStats) uint64 { return p.SnapshotsReceiveFailed }},
 }
 
 var (
 	connections = describe("triglot_connections", "Open client connections.", "protocol")
 	connected   = describe("triglot_peer_connected", "1 while there is a connection to a member.", "To")
 	roundTrips  = describe("etcd_network_peer_round_trip_time_seconds", "Round trips of probes to a member.", "To")
-	fsyncs      = describe("etcd_disk_wal_fsync_duration_seconds", "Syncs of the raft log.")
-	commits     = describe("etcd_disk_backend_commit_duration_seconds", "Commits of the state engine: one for each step of applied entries.")
 )
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -138,43 +112,59 @@ func oneIf(is bool) float64 {
 }
 
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, m := range storeMetrics {
+	for _, m := range slices.Concat(storeMetrics, etcdNumbers) {
+		out <- m.desc
+	}
+	for _, m := range etcdTimes {
 		out <- m.desc
 	}
 	for _, m := range peerMetrics {
 		out <- m.desc
 	}
-	for _, desc := range []*prometheus.Desc{connections, connected, roundTrips, fsyncs, commits} {
+	for _, desc := range slices.Concat(etcdLabelled, []*prometheus.Desc{connections, connected, roundTrips}) {
 		out <- desc
 	}
 }
 
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	var now sample
-	if store := c.store.Load(); store != nil {
-		now = sample{store.Status(), store.Metrics()}
-		out <- histogram(fsyncs, now.numbers.Sync.Bounds, now.numbers.Sync.Counts, now.numbers.Sync.Sum)
-		out <- histogram(commits, now.numbers.Commit.Bounds, now.numbers.Commit.Counts, now.numbers.Commit.Sum)
+	now := sample{api: c.meters.Read()}
+	store := c.store.Load()
+	if store != nil {
+		now.Status, now.numbers = store.Status(), store.Metrics()
 	}
-	for _, m := range storeMetrics {
+	for _, m := range slices.Concat(storeMetrics, etcdNumbers) {
 		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(now))
 	}
+	for _, m := range etcdTimes {
+		h := m.value(now)
+		out <- histogram(m.desc, m.scaled(h.Bounds), h.Counts, h.Sum*m.scale())
+	}
+	collectLabelled(out, now)
 	for _, protocol := range protocols.All {
 		out <- prometheus.MustNewConstMetric(connections, prometheus.GaugeValue, float64(c.server.Count(protocol)), string(protocol))
 	}
 	out <- prometheus.MustNewConstMetric(connections, prometheus.GaugeValue, float64(c.server.Count(protocols.Shared)), "unrecognised")
+	if store != nil {
+		collectMembers(out, store)
+	}
 	if c.peers == nil {
 		return
 	}
 	for _, peer := range c.peers.Stats() {
-		id := strconv.FormatUint(peer.ID, 16) // as etcd writes it
+		id := idHex(peer.ID)
 		for _, m := range peerMetrics {
 			out <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(m.value(peer)), id)
 		}
 		out <- prometheus.MustNewConstMetric(connected, prometheus.GaugeValue, oneIf(peer.Connected), id)
 		out <- histogram(roundTrips, peer.RoundTrips.BoundsSeconds, peer.RoundTrips.Counts, peer.RoundTrips.SumSeconds, id)
+		if store != nil {
+			out <- prometheus.MustNewConstMetric(activePeers, prometheus.GaugeValue, oneIf(peer.Connected), idHex(now.MemberID), id)
+		}
 	}
 }
+
+// idHex is an id as etcd writes it.
+func idHex(id uint64) string { return strconv.FormatUint(id, 16) }
 
 // histogram turns counts per bucket into Prometheus' counts of all buckets up to each.
 func histogram(desc *prometheus.Desc, bounds []float64, counts []uint64, sum float64, labels ...string) prometheus.Metric {
@@ -193,6 +183,7 @@ func histogram(desc *prometheus.Desc, bounds []float64, counts []uint64, sum flo
 func buildInfo() []prometheus.Collector {
 	return []prometheus.Collector{
 		fixed("triglot_build_info", "1, with the version of the server.", prometheus.Labels{"version": version, "goversion": runtime.Version()}),
+		fixed("etcd_server_go_version", "1, with the version of Go that the server was built with.", prometheus.Labels{"server_go_version": runtime.Version()}),
 		fixed("etcd_server_version", "1, with the version of etcd whose API is served.", prometheus.Labels{"server_version": grpcsvc.APIVersion}),
 		fixed("etcd_cluster_version", "1, with the version of etcd that the cluster is taken for.", prometheus.Labels{"cluster_version": grpcsvc.ClusterVersion}),
 	}

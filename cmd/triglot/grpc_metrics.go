@@ -19,6 +19,9 @@ type grpcMetrics struct {
 	started  *prometheus.CounterVec
 	handled  *prometheus.CounterVec
 	handling *prometheus.HistogramVec
+	received *prometheus.CounterVec
+	sent     *prometheus.CounterVec
+	versions *versionCounts
 	methods  sync.Map // full method → *methodMetrics
 }
 
@@ -29,6 +32,8 @@ type methodMetrics struct {
 	started  prometheus.Counter
 	handled  [codesMax]prometheus.Counter
 	handling prometheus.Observer
+	received prometheus.Counter
+	sent     prometheus.Counter
 }
 
 func newGRPCMetrics() *grpcMetrics {
@@ -41,6 +46,11 @@ func newGRPCMetrics() *grpcMetrics {
 		handling: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "grpc_server_handling_seconds", Help: "Time that requests of etcd clients took, streams left out.",
 			Buckets: prometheus.DefBuckets}, labels),
+		received: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "grpc_server_msg_received_total", Help: "Messages received from etcd clients, streams' each for itself."}, labels),
+		sent: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "grpc_server_msg_sent_total", Help: "Messages sent to etcd clients, streams' each for itself."}, labels),
+		versions: newVersionCounts(),
 	}
 }
 
@@ -48,12 +58,18 @@ func (g *grpcMetrics) Describe(out chan<- *prometheus.Desc) {
 	g.started.Describe(out)
 	g.handled.Describe(out)
 	g.handling.Describe(out)
+	g.received.Describe(out)
+	g.sent.Describe(out)
+	g.versions.counts.Describe(out)
 }
 
 func (g *grpcMetrics) Collect(out chan<- prometheus.Metric) {
 	g.started.Collect(out)
 	g.handled.Collect(out)
 	g.handling.Collect(out)
+	g.received.Collect(out)
+	g.sent.Collect(out)
+	g.versions.counts.Collect(out)
 }
 
 // options make a server count.
@@ -62,8 +78,13 @@ func (g *grpcMetrics) options() []grpc.ServerOption {
 		grpc.ChainUnaryInterceptor(func(ctx context.Context, r any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 			m, begun := g.method(info.FullMethod, "unary"), time.Now()
 			m.started.Inc()
+			m.received.Inc()
+			g.versions.count(ctx, "unary")
 			answer, err := handle(ctx, r)
 			m.handling.Observe(time.Since(begun).Seconds())
+			if err == nil {
+				m.sent.Inc()
+			}
 			m.end(err)
 			return answer, err
 		}),
@@ -74,11 +95,34 @@ func (g *grpcMetrics) options() []grpc.ServerOption {
 			}
 			m := g.method(info.FullMethod, kind)
 			m.started.Inc()
-			err := handle(server, stream)
+			g.versions.count(stream.Context(), "stream")
+			err := handle(server, countedStream{stream, m})
 			m.end(err)
 			return err
 		}),
 	}
+}
+
+// countedStream counts the messages of a stream.
+type countedStream struct {
+	grpc.ServerStream
+	m *methodMetrics
+}
+
+func (s countedStream) SendMsg(message any) error {
+	err := s.ServerStream.SendMsg(message)
+	if err == nil {
+		s.m.sent.Inc()
+	}
+	return err
+}
+
+func (s countedStream) RecvMsg(message any) error {
+	err := s.ServerStream.RecvMsg(message)
+	if err == nil {
+		s.m.received.Inc()
+	}
+	return err
 }
 
 func (m *methodMetrics) end(err error) {
@@ -98,6 +142,8 @@ func (g *grpcMetrics) method(full, kind string) *methodMetrics {
 	m := &methodMetrics{
 		started:  g.started.WithLabelValues(kind, service, name),
 		handling: g.handling.WithLabelValues(kind, service, name),
+		received: g.received.WithLabelValues(kind, service, name),
+		sent:     g.sent.WithLabelValues(kind, service, name),
 	}
 	for code := range codesMax {
 		m.handled[code] = g.handled.WithLabelValues(kind, service, name, codes.Code(code).String())

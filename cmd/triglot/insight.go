@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/grpcsvc"
@@ -27,6 +29,7 @@ type insight struct {
 	http     *http.Server
 	registry *prometheus.Registry
 	grpc     *grpcMetrics
+	meters   *grpcsvc.Meters
 	traffic  traffic
 	serving  sync.WaitGroup
 
@@ -36,13 +39,14 @@ type insight struct {
 }
 
 func openInsight(listeners []net.Listener, profiles bool, server *protocols.Server, peers *transport.Transport, logger *slog.Logger) *insight {
-	i := &insight{registry: prometheus.NewRegistry(), grpc: newGRPCMetrics()}
+	i := &insight{registry: prometheus.NewRegistry(), grpc: newGRPCMetrics(), meters: grpcsvc.NewMeters()}
 	i.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		i.grpc,
 		&i.traffic,
-		&collector{store: &i.store, server: server, peers: peers},
+		openFiles{},
+		&collector{store: &i.store, meters: i.meters, server: server, peers: peers},
 	)
 	i.registry.MustRegister(buildInfo()...)
 	if len(listeners) == 0 {
@@ -63,7 +67,7 @@ func openInsight(listeners []net.Listener, profiles bool, server *protocols.Serv
 func (i *insight) routes(profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", i.metrics())
-	grpcsvc.Probes(mux, i.serves)
+	grpcsvc.Probes(mux, i.serves, i.meters)
 	if profiles {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
@@ -74,8 +78,26 @@ func (i *insight) routes(profiles bool) http.Handler {
 	return mux
 }
 
+// metrics answers with what is registered here, and with what the log's own package registers for itself.
 func (i *insight) metrics() http.Handler {
-	return promhttp.HandlerFor(i.registry, promhttp.HandlerOpts{})
+	all := prometheus.Gatherers{i.registry, picked{prometheus.DefaultGatherer, logMetrics}}
+	return promhttp.InstrumentMetricHandler(i.registry, promhttp.HandlerFor(all, promhttp.HandlerOpts{}))
+}
+
+// logMetrics are the metrics of the package that the raft log is written with.
+var logMetrics = []string{
+	"etcd_disk_wal_fsync_duration_seconds", "etcd_disk_wal_write_duration_seconds", "etcd_disk_wal_write_bytes_total",
+}
+
+// picked gives some of what another one gathers.
+type picked struct {
+	from  prometheus.Gatherer
+	names []string
+}
+
+func (p picked) Gather() ([]*dto.MetricFamily, error) {
+	families, err := p.from.Gather()
+	return slices.DeleteFunc(families, func(f *dto.MetricFamily) bool { return !slices.Contains(p.names, f.GetName()) }), err
 }
 
 // serves gives the store to whoever asks how the member is, or says why there is none to look at.
