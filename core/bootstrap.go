@@ -167,6 +167,11 @@ func (s *Store) checkNotStarted(ctx context.Context, id *identity, self Member) 
 		if told.err != nil {
 			continue
 		}
+		if told.ClusterId != id.Cluster && s.cfg.AwaitOthers {
+			s.logger.Warn("a member of another cluster answers at an address of this one's list", "address", told.url,
+				"its_cluster", fmt.Sprintf("%x", told.ClusterId), "this_cluster", fmt.Sprintf("%x", id.Cluster))
+			continue
+		}
 		if told.ClusterId != id.Cluster {
 			return fmt.Errorf("the member at %s belongs to another cluster (id %x, and this start makes %x): the list of members or the cluster token differs from its own, or it was started with data of another cluster",
 				told.url, told.ClusterId, id.Cluster)

@@ -3,6 +3,7 @@ package core
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -165,6 +166,32 @@ func TestAMemberOfAnotherClusterIsRefused(t *testing.T) {
 		n.cfg.ClusterToken = ""
 		n.cfg.InitialCluster = n.cfg.InitialCluster[:2]
 		c.wantRefusal(0, "another cluster", "list of members")
+	})
+}
+
+func TestAFirstMemberMayWaitForAnotherClusterToGo(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		// One after the other the members are started anew, with another token, at their addresses.
+		var opening sync.WaitGroup
+		errs := make([]error, len(c.nodes))
+		for i, n := range c.nodes {
+			old := n.ClusterID()
+			c.stop(i)
+			n.fs, n.disk = newDisks()
+			n.cfg.ClusterToken, n.cfg.AwaitOthers = "another", true
+			opening.Go(func() { errs[i] = c.open(i) })
+			if i == len(c.nodes)-1 {
+				opening.Wait()
+				if n.Store == nil || n.ClusterID() == old {
+					t.Errorf("the new cluster has the old one's id")
+				}
+			}
+		}
+		for i, err := range errs {
+			if err != nil {
+				t.Errorf("member %d: %v", i, err)
+			}
+		}
 	})
 }
 

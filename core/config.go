@@ -19,10 +19,17 @@ type Config struct {
 	// meaning any more once the member has started.
 	InitialCluster []Member
 	Join           bool
-	ClusterToken   string            // keeps clusters with the same addresses apart; "" = "triglot" for a new one
-	PeerURLs       []string          // where the others find this one
-	Published      Member            // its ClientURLs, Version and Listeners are told to the cluster
-	Transport      raftlog.Transport // to the other members; nil = there are none
+	// ForceNewCluster makes this member, whose cluster lost its quorum for good, the only one, with all that it has: the others
+	// are removed. For an operator to say who knows that they are gone: what they have and this one has not is lost. It has no
+	// meaning for a member that starts for the first time.
+	ForceNewCluster bool
+	// AwaitOthers lets a first member wait when a member of another cluster answers at an address of its own cluster's list,
+	// until that is gone: etcd's rule. Otherwise such a start is refused.
+	AwaitOthers  bool
+	ClusterToken string            // keeps clusters with the same addresses apart; "" = "triglot" for a new one
+	PeerURLs     []string          // where the others find this one
+	Published    Member            // its ClientURLs, Version and Listeners are told to the cluster
+	Transport    raftlog.Transport // to the other members; nil = there are none
 
 	RequestTimeout time.Duration // bounds every wait for a quorum; 0 = 7 s
 	TickInterval   time.Duration // 0 = raftlog's default, as with the next three

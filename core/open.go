@@ -103,6 +103,13 @@ func (s *Store) startLog(state *storage.State) error {
 		OnRemoved: func() { s.fatal(s.removedError()) },
 		ServeCall: s.servePeer, Description: s.description, IsRemoved: s.isRemoved,
 	}
+	if s.cfg.ForceNewCluster {
+		alone, err := s.alone()
+		if err != nil {
+			return err
+		}
+		cfg.Alone = alone
+	}
 	if state.AppliedIndex == 0 {
 		var err error
 		if cfg.Bootstrap, err = s.bootstrap(); err != nil {

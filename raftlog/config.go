@@ -38,6 +38,10 @@ type Config struct {
 	// from there. It may stay set for good. Optional.
 	Installed *SnapshotMeta
 
+	// Alone makes this node the only member of its cluster, whatever the others hold: see alone.go. It has no meaning for an
+	// empty log. Optional.
+	Alone *Alone
+
 	// Transport reaches the other members. The node starts and stops it. Optional: there is nobody to talk to.
 	Transport Transport
 	// Snapshots makes snapshots for members that are far behind, and takes them. Optional: neither is possible.

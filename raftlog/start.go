@@ -79,6 +79,11 @@ func assemble(cfg Config, log Log, recovered *Recovered) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Alone != nil && !fresh {
+		if err := makeAlone(&cfg, log, recovered, conf); err != nil {
+			return nil, err
+		}
+	}
 	origin, err := newOrigin(cfg.NodeID)
 	if err != nil {
 		return nil, err

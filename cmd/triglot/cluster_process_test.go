@@ -213,6 +213,37 @@ func TestThreeMembersGoOnWithoutOneOfThem(t *testing.T) {
 	}
 }
 
+func TestAMemberThatIsLeftGoesOnAloneWhenItIsForced(t *testing.T) {
+	members := clusterOf(t, "a", "b", "c")
+	start(t, members...)
+	if got := members[0].redis(t, "SET /greeting hello"); got != "+OK" {
+		t.Fatal(got)
+	}
+	for _, m := range members {
+		m.end(t, syscall.SIGKILL)
+	}
+	left := members[0]
+	usual := left.args
+	left.args = append(slices.Clone(usual), "--force-new-cluster")
+	start(t, left)
+	if got := left.redis(t, "GET /greeting"); got != "hello" {
+		t.Errorf("forced: %q", got)
+	}
+	if roles := statusOf(t, endpoints(left)).roles(); len(roles) != 1 || roles["a"] != "leader" {
+		t.Errorf("the members are %v", roles)
+	}
+	left.end(t, syscall.SIGTERM)
+	left.args = usual
+	start(t, left)
+	members[1].begin(t)
+	if code := members[1].exitCode(t); code != 1 || !strings.Contains(members[1].stderr(), "was removed for good") {
+		t.Errorf("a member that comes back ends with %d\n%s", code, members[1].stderr())
+	}
+	if got := left.redis(t, "SET /greeting bonjour"); got != "+OK" {
+		t.Errorf("as usual: %q", got)
+	}
+}
+
 func TestWhileItWaitsForAQuorumAMemberAnswersProbesAndCanBeEnded(t *testing.T) {
 	members := clusterOf(t, "a", "b", "c")
 	m := members[0]

@@ -25,6 +25,7 @@ type config struct {
 	InitialCluster      string
 	InitialClusterState string
 	ClusterToken        string
+	ForceNewCluster     bool
 	AdvertisePeer       string
 	AdvertiseEtcd       string
 	HeartbeatInterval   time.Duration
@@ -139,6 +140,7 @@ func (c *config) settings() []setting {
 		{groupCluster, "initial-cluster", members(&c.InitialCluster, ""), "first members of a new cluster, this one too: a=host:port,b=host:port (peer addresses); empty for a cluster of its own"},
 		{groupCluster, "initial-cluster-state", choice(&c.InitialClusterState, stateNew, stateNew, stateExisting), "existing: join a cluster that has been told of this member ('triglot member add' prints the flags)"},
 		{groupCluster, "initial-cluster-token", text(&c.ClusterToken, ""), "tells clusters apart that have the same addresses: the same on all first members; looked at again later if it is given"},
+		{groupCluster, "force-new-cluster", toggle(&c.ForceNewCluster, false), "go on as the only member, with what this one has: for when the quorum is lost for good. The others are removed"},
 		{groupCluster, "advertise-peer", places(&c.AdvertisePeer, ""), "where other members reach this one; empty: what --initial-cluster says, or else --listen-peer"},
 		{groupCluster, "advertise-etcd", places(&c.AdvertiseEtcd, ""), "where etcd clients are told to reach this member; empty: --listen-etcd, with a wildcard replaced by this machine's address"},
 		{groupCluster, "heartbeat-interval", duration(&c.HeartbeatInterval, 100*time.Millisecond, 10*time.Millisecond), "time between the leader's heartbeats: about the round trip between members, or more"},

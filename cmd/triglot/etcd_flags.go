@@ -133,7 +133,7 @@ func etcdFlags() []etcdFlag {
 			refuses("enable-distributed-tracing", "", noTracing),
 			refuses("memory-mlock", "", "memory is not locked"),
 			refuses("unsafe-no-fsync", "", "what is acknowledged is on disk"),
-			refuses("force-new-cluster", "", "restore a snapshot instead: 'triglot snapshot restore'"),
+			mapsTo("force-new-cluster", "", "force-new-cluster", nil),
 			mapsTo("enable-pprof", "", "pprof", nil),
 			mapsTo("auto-tls", "", "auto-tls", nil),
 			mapsTo("peer-auto-tls", "", "peer-auto-tls", nil),

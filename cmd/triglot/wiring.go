@@ -28,6 +28,7 @@ func openStore(cfg *config, told advertised, peers *transport.Transport, stop <-
 		RingEvents: cfg.WatchRingEvents, RingBytes: cfg.WatchRingBytes,
 
 		InitialCluster: initialMembers(cfg), Join: cfg.InitialClusterState == stateExisting, ClusterToken: cfg.ClusterToken,
+		ForceNewCluster: cfg.ForceNewCluster, AwaitOthers: cfg.AsEtcd,
 		PeerURLs:       told.peerURLs,
 		Published:      core.Member{ClientURLs: told.clientURLs, Listeners: told.listeners, Version: version},
 		TokenTTL:       cfg.AuthTokenTTL,
