@@ -169,3 +169,15 @@ func writeIdentity(fs vfs.FS, dir string, id identity) error {
 }
 
 func noIdentity(err error) bool { return errors.Is(err, os.ErrNotExist) }
+
+// IsMember says whether a data directory has been made a member's: it knows which member of which cluster it is of.
+func IsMember(dir string) (bool, error) {
+	_, err := readIdentity(vfs.Default, dir)
+	if noIdentity(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// FirstMemberID is the id of one of the first members of a cluster, made of its addresses and the cluster's token.
+func FirstMemberID(peerURLs []string, token string) uint64 { return memberID(peerURLs, token, 0) }

@@ -112,8 +112,9 @@ type config struct {
 	PProf                     bool
 
 	// What only etcd's command line sets.
-	AsEtcd       bool // say what etcd says when it is ready
-	PeerOneSided bool // members' certificates may be of the system's authorities, and those who call then show none
+	Discovery    *discovery // nil = the members are those of --initial-cluster
+	AsEtcd       bool       // say what etcd says when it is ready
+	PeerOneSided bool       // members' certificates may be of the system's authorities, and those who call then show none
 }
 
 const (

@@ -23,6 +23,8 @@ type dialer struct {
 	caFile, certFile, keyFile string
 	skipVerify                bool
 	user                      string // name:password; empty = nobody
+	always                    bool   // TLS where an endpoint does not say, too
+	options                   []grpc.DialOption
 }
 
 const userVariable = variablePrefix + "USER"
@@ -38,7 +40,22 @@ func (d *dialer) register(cmd *cobra.Command) {
 
 // dial connects to one member and asks how it is.
 func (d *dialer) dial(ctx context.Context, endpoint string) (*member, error) {
-	scheme, address := cutScheme(urlOf(endpoint, false))
+	conn, err := d.connect(ctx, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	_, address := cutScheme(urlOf(endpoint, d.always))
+	m := &member{endpoint: address, conn: conn, dialer: d}
+	if err := m.ask(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// connect makes a connection, logged in if there is somebody to be. What it is for may still not be there.
+func (d *dialer) connect(ctx context.Context, endpoint string) (*grpc.ClientConn, error) {
+	scheme, address := cutScheme(urlOf(endpoint, d.always))
 	target := "passthrough:///" + address
 	if isUnixScheme(scheme) {
 		target = "unix:" + address
@@ -53,9 +70,9 @@ func (d *dialer) dial(ctx context.Context, endpoint string) (*member, error) {
 		}
 		secured = credentials.NewTLS(config)
 	}
-	options := []grpc.DialOption{
+	options := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(secured), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(snapshotMessageMax)),
-	}
+	}, d.options...)
 	login := &login{}
 	if d.user != "" {
 		options = append(options, grpc.WithUnaryInterceptor(login.unary), grpc.WithStreamInterceptor(login.stream))
@@ -64,15 +81,11 @@ func (d *dialer) dial(ctx context.Context, endpoint string) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &member{endpoint: address, conn: conn, dialer: d}
-	if err = login.in(ctx, conn, d.user); err == nil {
-		err = m.ask(ctx)
-	}
-	if err != nil {
+	if err = login.in(ctx, conn, d.user); err != nil {
 		conn.Close()
 		return nil, err
 	}
-	return m, nil
+	return conn, nil
 }
 
 func (d *dialer) tls() (*tls.Config, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -70,6 +71,11 @@ func runEtcd(args, environ []string, stdout, stderr io.Writer) error {
 			logger.Debug(note.text, "name", note.name)
 		}
 	}
+	if cfg.Discovery != nil {
+		if err := cfg.discover(context.Background(), logger); err != nil {
+			return err
+		}
+	}
 	return serve(&cfg, unknown, stderr)
 }
 
@@ -111,7 +117,16 @@ func (c *config) loadEtcd(given map[string]string, environ []string) (unknown []
 			return nil, nil, err
 		}
 	}
+	if c.Discovery, err = discoveryOf(given); err != nil {
+		return nil, nil, err
+	}
+	if c.Discovery != nil && given["initial-cluster"] != "" {
+		return nil, nil, errors.New(`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery-endpoints" or "discovery-srv"`)
+	}
 	completeEtcd(given)
+	if c.Discovery != nil {
+		given["initial-cluster-token"] = c.Discovery.token
+	}
 	if err := checkEtcd(given); err != nil {
 		return nil, nil, err
 	}
@@ -179,7 +194,7 @@ func completeEtcd(given map[string]string) {
 	if given["data-dir"] == "" {
 		given["data-dir"] = name + ".etcd"
 	}
-	if given["initial-cluster"] == "" {
+	if given["initial-cluster"] == "" && given["discovery-endpoints"] == "" {
 		var entries []string
 		for _, u := range splitList(givenOr(given, "initial-advertise-peer-urls", "http://localhost:2380")) {
 			entries = append(entries, name+"="+u)
@@ -259,7 +274,8 @@ func printEtcdFlags(out io.Writer) {
 		fate  etcdFate
 		title string
 	}{
-		{etcdMapped, "Flags that are settings of Triglot"}, {etcdOwn, "Flags of the command line"},
+		{etcdMapped, "Flags that are settings of Triglot"}, {etcdFinds, "Flags that say where the members of a new cluster find each other"},
+		{etcdOwn, "Flags of the command line"},
 		{etcdIgnored, "Flags that are taken and have no effect"}, {etcdRefused, "Flags that are refused, unless they ask for the value here or nothing"},
 	} {
 		fmt.Fprintf(out, "\n%s:\n", part.title)

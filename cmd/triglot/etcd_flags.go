@@ -18,6 +18,7 @@ const (
 	etcdIgnored                 // its work is done in another way, or there is none: no client can tell
 	etcdRefused                 // only values that ask for nothing are taken
 	etcdOwn                     // the command line itself takes it: --version
+	etcdFinds                   // it says where the members of a new cluster are found
 )
 
 // etcdFlag is a flag of etcd. What is not given is taken as initial, etcd's own default.
@@ -48,6 +49,10 @@ func refuses(name, initial, why string, allowed ...string) etcdFlag {
 	return etcdFlag{name: name, initial: initial, fate: etcdRefused, note: why, allowed: allowed}
 }
 
+func finds(name, initial, what string) etcdFlag {
+	return etcdFlag{name: name, initial: initial, fate: etcdFinds, note: what}
+}
+
 // switched makes rows of flags that are true or false.
 func switched(initial string, rows ...etcdFlag) []etcdFlag {
 	for i := range rows {
@@ -57,7 +62,7 @@ func switched(initial string, rows ...etcdFlag) []etcdFlag {
 }
 
 const (
-	noDiscovery = "members are found by --initial-cluster alone"
+	noDiscovery = "members are found by --initial-cluster or --discovery-endpoints"
 	noTracing   = "there is no tracing"
 )
 
@@ -115,14 +120,24 @@ func etcdFlags() []etcdFlag {
 
 		refuses("auto-compaction-mode", "periodic", "history is bounded by age; how many revisions are kept cannot be set", "revision"),
 		refuses("wal-dir", "", "the log is kept in --data-dir"),
-		refuses("discovery-endpoints", "", noDiscovery),
-		refuses("discovery-token", "", noDiscovery),
 		refuses("discovery-srv", "", noDiscovery),
 		refuses("discovery-srv-name", "", noDiscovery),
 		refuses("discovery-fallback", "exit", noDiscovery),
 		refuses("logger", "zap", "there is one logger"),
 		refuses("log-outputs", "default", "the log goes to stderr", "stderr"),
 		{name: "feature-gates", fate: etcdRefused, note: "features of etcd's inside cannot be switched"},
+
+		finds("discovery-endpoints", "", "members of the cluster that has the registry"),
+		finds("discovery-token", "", "which cluster of it; also the token of the new one, as in etcd"),
+		finds("discovery-dial-timeout", "2s", "of a request, together with the next one"),
+		finds("discovery-request-timeout", "5s", "of a request, together with the one before"),
+		finds("discovery-keepalive-time", "2s", "how often the connection is tried"),
+		finds("discovery-keepalive-timeout", "6s", "how long it may take to answer"),
+		finds("discovery-cert", "", "certificate to show"),
+		finds("discovery-key", "", "and its key"),
+		finds("discovery-cacert", "", "authority of the registry's certificate"),
+		finds("discovery-user", "", "name, or name:password"),
+		finds("discovery-password", "", "the password alone"),
 
 		{name: "config-file", fate: etcdOwn, note: "the file wins over every other flag and variable, as in etcd"},
 		{name: "version", fate: etcdOwn, toggle: true},
@@ -139,6 +154,8 @@ func etcdFlags() []etcdFlag {
 			mapsTo("peer-auto-tls", "", "peer-auto-tls", nil),
 			mapsTo("client-cert-auth", "", "client-cert-auth", nil),
 		),
+		switched("true", finds("discovery-insecure-transport", "", "no TLS, unless another flag asks for it")),
+		switched("false", finds("discovery-insecure-skip-tls-verify", "", "take any certificate")),
 		switched("true", mapsTo("strict-reconfig-check", "", "members-settle", settleTime)),
 		switched("true", ignores("a member always asks before it stands for election", "pre-vote")...),
 		switched("true", ignores("an election needs no waiting at start", "initial-election-tick-advance")...),
@@ -146,10 +163,6 @@ func etcdFlags() []etcdFlag {
 		switched("false", ignores("addresses in TIME_WAIT are always taken again", "socket-reuse-address")...),
 		switched("false", ignores("certificates of members are always checked", "peer-client-cert-auth")...),
 		switched("false", ignores("the address of a member that calls is not compared with its certificate", "peer-skip-client-san-verification")...),
-		switched("true", ignores("only for discovery", "discovery-insecure-transport")...),
-		switched("false", ignores("only for discovery", "discovery-insecure-skip-tls-verify")...),
-		ignores("only for discovery", "discovery-dial-timeout", "discovery-request-timeout", "discovery-keepalive-time",
-			"discovery-keepalive-timeout", "discovery-cert", "discovery-key", "discovery-cacert", "discovery-user", "discovery-password"),
 		ignores("the log is cut by size (TRIGLOT_CATCH_UP_BYTES)", "snapshot-count", "snapshot-catchup-entries", "max-snapshots", "max-wals"),
 		ignores("only for etcd's backend", "backend-bbolt-freelist-type", "backend-batch-interval", "backend-batch-limit",
 			"bootstrap-defrag-threshold-megabytes", "compaction-batch-limit", "compaction-sleep-interval"),
