@@ -54,6 +54,8 @@ type Config struct {
 
 	HistoryAge   time.Duration // history older than this is compacted; 0 = one hour, negative = kept
 	HistoryBytes int64         // history beyond this is compacted; 0 = 1 GiB, negative = no bound
+	// HistoryRevisions is how many revisions are kept when their number is looked at, which is every five minutes; 0 = no bound.
+	HistoryRevisions int64
 
 	// QuotaBytes is the size of the state beyond which this member raises the NOSPACE alarm: storage.DB.Size. 0 = no bound.
 	QuotaBytes int64

@@ -14,6 +14,8 @@ const (
 	historyBytesDefault = 1 << 30
 	// historySamples is how finely age and bytes are told apart: the bounds hold to about one part in so many.
 	historySamples = 64
+	// countEvery is how often revisions are counted, as by etcd: a bound by number alone would else mean a compaction for every write.
+	countEvery = 5 * time.Minute
 )
 
 // historian bounds the history: it proposes compactions when old versions are past their age or too many in bytes, and
@@ -70,6 +72,12 @@ func (h *historian) run(ctx context.Context) {
 		defer ticker.Stop()
 		tick = ticker.C
 	}
+	var counts <-chan time.Time // none without a bound of number
+	if h.store.cfg.HistoryRevisions > 0 {
+		ticker := time.NewTicker(countEvery)
+		defer ticker.Stop()
+		counts = ticker.C
+	}
 	h.sample(time.Now())
 	h.purge() // what an earlier run of the node left
 	for {
@@ -78,11 +86,13 @@ func (h *historian) run(ctx context.Context) {
 			return
 		case now := <-tick:
 			h.sample(now)
-			h.compact(ctx, now)
+			h.compact(ctx, h.target(now))
+		case <-counts:
+			h.compact(ctx, h.counted())
 		case <-h.grown:
 			now := time.Now()
 			h.sample(now)
-			h.compact(ctx, now)
+			h.compact(ctx, h.target(now))
 		case <-h.purgeNow:
 			h.purgeDead(ctx)
 		}
@@ -163,10 +173,9 @@ func (h *historian) sample(now time.Time) {
 	h.samples = append(h.samples, historySample{at: now, revision: state.Revision, superseded: state.SupersededBytes})
 }
 
-// compact proposes a compaction when a bound is passed. That is for the leader to do; the others keep samples so that they
+// compact proposes a compaction at a revision, if that is not 0. That is for the leader to do; the others keep samples so that they
 // know the ages of things when they lead.
-func (h *historian) compact(ctx context.Context, now time.Time) {
-	target := h.target(now)
+func (h *historian) compact(ctx context.Context, target int64) {
 	if target == 0 || h.store.leadership.leadsIn() == 0 {
 		return
 	}
@@ -179,6 +188,19 @@ func (h *historian) compact(ctx context.Context, now time.Time) {
 	case results[0].Err == nil:
 		h.store.logger.Info("history compacted", "revision", target)
 	}
+}
+
+// counted is the revision to compact at so that no more are kept than are to be, 0 for none.
+func (h *historian) counted() int64 {
+	view := h.store.views.get()
+	if view == nil {
+		return 0
+	}
+	defer view.Release()
+	if target := view.State().Revision - h.store.cfg.HistoryRevisions; target > view.State().Compacted {
+		return target
+	}
+	return 0
 }
 
 // target chooses the revision to compact at, 0 for none, and drops the samples that are of no more use. What happened

@@ -71,6 +71,24 @@ func TestHistoryIsBoundedInAge(t *testing.T) {
 	}
 }
 
+func TestHistoryIsBoundedInRevisions(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		s := c.nodes[c.leader()].Store
+		overwrite(t, s, 20, 10)
+		if got := compacted(t, s); got != 0 {
+			t.Errorf("compacted at %d before it is time", got)
+		}
+		for range 2 { // nothing is to be done the second time
+			<-time.After(countEvery)
+			c.await("the compaction", func() bool { return compacted(t, s) != 0 })
+			if got, want := compacted(t, s), s.Revision()-5; got != want {
+				t.Errorf("compacted at %d of %d, want %d", got, s.Revision(), want)
+			}
+		}
+		c.checkReplicas()
+	}, func(cfg *Config) { cfg.HistoryRevisions = 5 })
+}
+
 func TestPrivateSpacesAndCollectionsKeepNoHistory(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	for range 50 {

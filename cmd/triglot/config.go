@@ -100,6 +100,7 @@ type config struct {
 	RESPAlwaysMaster          bool
 	HistoryAge                time.Duration
 	HistoryBytes              int64
+	HistoryRevisions          int
 	BlockCacheBytes           int64
 	RowCacheBytes             int64
 	MemtableBytes             int64
@@ -218,6 +219,7 @@ func (c *config) settings() []setting {
 
 		{groupHistory, "history-age", duration(&c.HistoryAge, time.Hour, 0), "old revisions are kept this long; 0 for no bound by age"},
 		{groupHistory, "history-bytes", size(&c.HistoryBytes, 1<<30, 0), "old revisions are kept up to this size; 0 for no bound by size"},
+		{groupHistory, "history-revisions", number(&c.HistoryRevisions, 0, 0), "so many old revisions are kept, looked at every five minutes; 0 for no bound by number"},
 		{groupHistory, "watch-progress-notify-interval", duration(&c.ProgressInterval, 10*time.Minute, 100*time.Millisecond), "how often etcd watchers that asked for it are told that nothing has happened"},
 		{groupHistory, "watch-ring-events", number(&c.WatchRingEvents, 1<<16, 16), "newest events held in memory for watchers; slower ones read from disk"},
 		{groupHistory, "watch-ring-bytes", size(&c.WatchRingBytes, 16<<20, 1<<16), "memory for those events"},

@@ -137,6 +137,12 @@ func (c *config) loadEtcd(given map[string]string, environ []string) (unknown []
 		}
 		switch f.fate {
 		case etcdMapped:
+			if f.name == "auto-compaction-retention" && given["auto-compaction-mode"] == modeRevision {
+				f.setting, f.convert = "history-revisions", nil
+				if err := flags.Lookup("history-age").Value.Set("0"); err != nil {
+					return nil, nil, err
+				}
+			}
 			if value != "" && (isGiven || value != "false") { // a toggle that is off is how Triglot has it too
 				err = c.setEtcd(flags, &f, value)
 			}
@@ -232,8 +238,8 @@ func checkEtcd(given map[string]string) error {
 			return fmt.Errorf("--listen-peer-urls: %s: members talk TLS if --peer-cert-file or --peer-auto-tls is given, and not otherwise", u)
 		}
 	}
-	if given["auto-compaction-mode"] == "revision" && givenOr(given, "auto-compaction-retention", "0") != "0" {
-		return errors.New("--auto-compaction-mode: revision is not supported: history is bounded by age alone")
+	if mode := givenOr(given, "auto-compaction-mode", modePeriodic); mode != modePeriodic && mode != modeRevision {
+		return fmt.Errorf("--auto-compaction-mode: unknown auto-compaction-mode %q", mode)
 	}
 	if given["enable-pprof"] == "true" && given["listen-metrics-urls"] == "" {
 		return errors.New("--enable-pprof needs --listen-metrics-urls, where profiles are served")

@@ -61,6 +61,12 @@ func switched(initial string, rows ...etcdFlag) []etcdFlag {
 	return rows
 }
 
+// How --auto-compaction-retention is meant: as an age, or as a number of revisions.
+const (
+	modePeriodic = "periodic"
+	modeRevision = "revision"
+)
+
 const (
 	noDiscovery = "members are found by --initial-cluster or --discovery-endpoints"
 	noTracing   = "there is no tracing"
@@ -118,7 +124,6 @@ func etcdFlags() []etcdFlag {
 		mapsTo("log-level", "info", "log-level", logLevel),
 		mapsTo("log-format", "json", "log-format", logFormat),
 
-		refuses("auto-compaction-mode", "periodic", "history is bounded by age; how many revisions are kept cannot be set", "revision"),
 		refuses("wal-dir", "", "the log is kept in --data-dir"),
 		refuses("discovery-srv", "", noDiscovery),
 		refuses("discovery-srv-name", "", noDiscovery),
@@ -139,6 +144,7 @@ func etcdFlags() []etcdFlag {
 		finds("discovery-user", "", "name, or name:password"),
 		finds("discovery-password", "", "the password alone"),
 
+		{name: "auto-compaction-mode", initial: modePeriodic, fate: etcdOwn, note: "revision: the retention is `--history-revisions`"},
 		{name: "config-file", fate: etcdOwn, note: "the file wins over every other flag and variable, as in etcd"},
 		{name: "version", fate: etcdOwn, toggle: true},
 	},

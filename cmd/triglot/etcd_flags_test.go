@@ -178,7 +178,8 @@ func TestEtcdFlagsThatWouldNotBeKeptAreRefusedByName(t *testing.T) {
 		{"--auth-token=jwt,pub-key=x", "--auth-token: "},
 		{"--feature-gates=LeaseCheckpoint=true", "--feature-gates: LeaseCheckpoint=true"},
 		{"--log-outputs=stderr,/var/log/etcd", "--log-outputs: "},
-		{"--auto-compaction-mode=revision --auto-compaction-retention=1000", "--auto-compaction-mode: "},
+		{"--auto-compaction-mode=revision --auto-compaction-retention=5m", "--auto-compaction-retention: "},
+		{"--auto-compaction-mode=sometimes", "--auto-compaction-mode: "},
 		{"--listen-client-urls=https://localhost:1 --advertise-client-urls=https://localhost:1", "--listen-client-urls: "},
 		{"--listen-client-urls=unixs://localhost:1 --advertise-client-urls=unixs://localhost:1", "--listen-client-urls: "},
 		{"--listen-client-urls=unix:// --advertise-client-urls=unix://a", "--listen-client-urls: unix://"},
@@ -205,6 +206,25 @@ func TestEtcdFlagsThatWouldNotBeKeptAreRefusedByName(t *testing.T) {
 		_, _, err := etcdLine(nil, strings.Fields(c.args)...)
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", c.args, err, c.says)
+		}
+	}
+}
+
+func TestEtcdCompactsByAgeOrByRevisions(t *testing.T) {
+	for _, c := range []struct {
+		args      string
+		age       time.Duration
+		revisions int
+	}{
+		{"", 0, 0},
+		{"--auto-compaction-mode=revision", 0, 0},
+		{"--auto-compaction-retention=1", time.Hour, 0},
+		{"--auto-compaction-mode=periodic --auto-compaction-retention=10m", 10 * time.Minute, 0},
+		{"--auto-compaction-mode=revision --auto-compaction-retention=1000", 0, 1000},
+	} {
+		got, _, err := etcdLine(nil, strings.Fields(c.args)...)
+		if err != nil || got.HistoryAge != c.age || got.HistoryRevisions != c.revisions || got.HistoryBytes != 0 {
+			t.Errorf("%q: %v, age %v, %d revisions, %d bytes", c.args, err, got.HistoryAge, got.HistoryRevisions, got.HistoryBytes)
 		}
 	}
 }

@@ -104,7 +104,7 @@ func readEtcdFile(path string) (map[string]string, []etcdNote, error) {
 	all, notes := map[string]string{}, []etcdNote{}
 	set := func(name, key string, node *yaml.Node) error {
 		f, known := names[name]
-		if !known || f.fate == etcdOwn {
+		if !known || name == "config-file" || name == "version" {
 			notes = append(notes, etcdNote{true, "the configuration file has a key that etcd has not, which is ignored", key})
 			return nil
 		}

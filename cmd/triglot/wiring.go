@@ -22,7 +22,7 @@ func openStore(cfg *config, told advertised, peers *transport.Transport, stop <-
 ) (*core.Store, error) {
 	c := core.Config{
 		Dir: cfg.DataDir, Name: cfg.Name, Logger: logger,
-		HistoryAge: unbounded(cfg.HistoryAge), HistoryBytes: unbounded(cfg.HistoryBytes),
+		HistoryAge: unbounded(cfg.HistoryAge), HistoryBytes: unbounded(cfg.HistoryBytes), HistoryRevisions: int64(cfg.HistoryRevisions),
 		CommandBytesMax: commandBytesMax(cfg), QuotaBytes: cfg.QuotaBytes,
 		CacheBytes: cfg.BlockCacheBytes, RowCacheBytes: cfg.RowCacheBytes, MemtableBytes: cfg.MemtableBytes, EngineWAL: cfg.EngineWAL,
 		RingEvents: cfg.WatchRingEvents, RingBytes: cfg.WatchRingBytes,
