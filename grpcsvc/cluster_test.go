@@ -317,3 +317,20 @@ func TestALearnerServesReadsAndHandsWritesOn(t *testing.T) {
 		t.Errorf("promotion: %v", err)
 	}
 }
+
+func TestAProbeTellsWhetherTheLeaderWentWhileItWaited(t *testing.T) {
+	c := startCluster(t, 3, Options{})
+	i := c.follower()
+	n := c.nodes[i]
+	c.Cut(i) // which it does not know yet
+	const failed = "[-]linearizable_read failed: "
+	if got := n.ask("GET", "/readyz/linearizable_read", ""); got.status != 503 || got.body != failed+"etcdserver: leader changed\n\n" {
+		t.Errorf("while the leader goes: %d %q", got.status, got.body)
+	}
+	if got := n.ask("GET", "/readyz/linearizable_read", ""); got.status != 503 || got.body != failed+"etcdserver: no leader\n\n" {
+		t.Errorf("without a leader: %d %q", got.status, got.body)
+	}
+	if got := n.ask("GET", "/livez", ""); got.status != 200 {
+		t.Errorf("it is not alive: %d %q", got.status, got.body)
+	}
+}

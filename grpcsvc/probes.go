@@ -11,6 +11,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/status"
 
 	"github.com/triglot/triglot/core"
@@ -18,7 +19,8 @@ import (
 
 // Probes: questions about a member over HTTP, for orchestrators and load balancers, with etcd's paths and words.
 
-// answersWithin is how long a read may take for the member to count as healthy.
+// answersWithin is how long a read may take for the member to count as healthy: a linearizable one once there is no leader, or
+// another than when it began. With one leader all the while it takes what it takes, as in etcd: whoever probes has a time-out.
 const answersWithin = time.Second
 
 // prober answers them.
@@ -145,13 +147,50 @@ func (p prober) alive(ctx context.Context) error {
 	return p.read(ctx, core.Local)
 }
 
+// read says why a read fails.
 func (p prober) read(ctx context.Context, level core.ReadLevel) error {
 	store, err := p.store()
 	if err != nil {
 		return err
 	}
+	if level == core.Linearizable {
+		return readLatest(ctx, store)
+	}
 	ctx, cancel := context.WithTimeout(ctx, answersWithin)
 	defer cancel()
+	return tryView(ctx, store, level)
+}
+
+// readLatest is a linearizable read. When its leader goes meanwhile it is given up, in etcd's words for that, unless the next
+// one answers soon.
+func readLatest(ctx context.Context, store *core.Store) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	leader, changed := store.LeaderWatch()
+	givenUp := rpctypes.ErrLeaderChanged
+	if leader == 0 {
+		changed, givenUp = always, rpctypes.ErrNoLeader
+	}
+	go func() {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(answersWithin):
+			cancel(givenUp)
+		case <-ctx.Done():
+		}
+	}()
+	err := tryView(ctx, store, core.Linearizable)
+	if err != nil && context.Cause(ctx) == givenUp {
+		return givenUp
+	}
+	return err
+}
+
+func tryView(ctx context.Context, store *core.Store, level core.ReadLevel) error {
 	view, err := store.View(ctx, level)
 	if err != nil {
 		return fmt.Errorf("%s", status.Convert(statusOf(err)).Message())
