@@ -38,7 +38,7 @@ func (s *Store) identify(ctx context.Context) error {
 	switch {
 	case err == nil:
 		s.identity = id
-		if err := checkIdentity(cfg, &id); err != nil {
+		if err := errors.Join(checkIdentity(cfg, &id), s.followLog()); err != nil {
 			return err
 		}
 		if fresh && !cfg.Join && !id.Joins && len(cfg.InitialCluster) > 0 {
@@ -63,7 +63,7 @@ func (s *Store) identify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.identity.Name, s.identity.Token = cfg.Name, cfg.token()
+	s.identity.Name, s.identity.Token, s.identity.LogDir = cfg.Name, cfg.token(), cfg.LogDir
 	return writeIdentity(cfg.FS, cfg.Dir, s.identity)
 }
 

@@ -11,8 +11,9 @@ import (
 
 // Config says where a store lives and how much it may use. Zero values mean the defaults given with each field.
 type Config struct {
-	Dir  string // holds state/, log/ and member.json
-	Name string // of this member
+	Dir    string // holds state/, log/ and member.json
+	LogDir string // holds the log in the place of log/; "" = it does not
+	Name   string // of this member
 
 	// InitialCluster lists the members with their names and peer URLs, this one among them: the first ones of a new
 	// cluster or, with Join, those of the cluster that this one was added to. Empty = a cluster of its own. It has no
@@ -65,6 +66,7 @@ type Config struct {
 	CacheBytes    int64 // block cache; 0 = storage's default
 	RowCacheBytes int64 // keys read or written lately; 0 = storage's default
 	MemtableBytes int64 // 0 = storage's default
+	NoSync        bool  // do not sync the log: a loss of power then loses what was acknowledged, and may leave nothing to start with
 	EngineWAL     bool  // state engine with a write-ahead log of its own
 
 	RingEvents int   // events kept in memory for watches; 0 = the hub's default

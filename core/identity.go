@@ -26,6 +26,8 @@ type identity struct {
 	Member  uint64 `json:"member_id"`
 	Cluster uint64 `json:"cluster_id"`
 	Token   string `json:"cluster_token"`
+	// LogDir is where the log is kept, if not in the data directory.
+	LogDir string `json:"log_dir,omitempty"`
 	// Joins says that the cluster was there before this member: it has no first entry of its own to write.
 	Joins bool `json:"joins,omitempty"`
 	// Members are those of the beginning: the first ones of a new cluster, or those that were there when this one joined.

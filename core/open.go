@@ -19,6 +19,12 @@ import (
 // applied here. Until there is a quorum it waits.
 func Open(cfg Config) (*Store, error) {
 	cfg.setDefaults()
+	if cfg.LogDir != "" {
+		var err error
+		if cfg.LogDir, err = filepath.Abs(cfg.LogDir); err != nil {
+			return nil, err
+		}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Store{
 		cfg: cfg, logger: cfg.Logger, started: time.Now(), logStarted: make(chan struct{}), roster: newRoster(),
@@ -91,11 +97,11 @@ func (s *Store) open(ctx context.Context) error {
 func (s *Store) startLog(state *storage.State) error {
 	machine := &machine{db: s.db, waiting: s.waiting, applied: s.applied, installed: s.installed, measures: s.measures, grants: &s.grants}
 	cfg := raftlog.Config{
-		Dir: filepath.Join(s.cfg.Dir, "log"), Name: s.cfg.Name,
+		Dir: logDir(s.cfg.Dir, s.cfg.LogDir), Name: s.cfg.Name,
 		NodeID: s.identity.Member, ClusterID: s.identity.Cluster,
 		Applied: state.AppliedIndex, StampMillis: state.StampMillis, Conf: state.Conf,
 		Machine: machine, Transport: s.cfg.Transport, Snapshots: stateSnapshots{s}, Installed: installedMeta(s.db),
-		OpenLog: s.cfg.OpenLog, NowMillis: s.cfg.NowMillis, Logger: s.logger,
+		NoSync: s.cfg.NoSync, OpenLog: s.cfg.OpenLog, NowMillis: s.cfg.NowMillis, Logger: s.logger,
 		EntryBytesMax: s.cfg.CommandBytesMax, CatchUpBytes: s.cfg.CatchUpBytes,
 		TickInterval: s.cfg.TickInterval, HeartbeatTicks: s.cfg.HeartbeatTicks, ElectionTicks: s.cfg.ElectionTicks,
 		ProposalTimeout: s.cfg.RequestTimeout * 5 / 7, // so that what is certainly in no log is told before the rest times out

@@ -47,6 +47,8 @@ type Config struct {
 	// Snapshots makes snapshots for members that are far behind, and takes them. Optional: neither is possible.
 	Snapshots Snapshots
 
+	// NoSync gives up what README.md promises of a loss of power, for tests that are in a hurry.
+	NoSync bool
 	// NowMillis is the clock that entries are stamped with. Optional: the system's.
 	NowMillis func() int64
 	// OpenLog optional: OpenDisk.

@@ -61,6 +61,9 @@ func OpenDisk(o LogOptions) (Log, *Recovered, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, l.Close())
 	}
+	if o.NoSync {
+		l.wal.SetUnsafeNoFsync()
+	}
 	return l, recovered, nil
 }
 

@@ -303,3 +303,17 @@ func TestABootstrapThatWasInterruptedIsDoneAgain(t *testing.T) {
 	m.waitSeqs(1)
 	mustStop(t, n)
 }
+
+func TestALogThatIsNotSyncedHoldsWhatWasWritten(t *testing.T) {
+	dir := t.TempDir()
+	for seq := uint64(1); seq <= 2; seq++ {
+		m := newRecorder(0)
+		cfg := testConfig(t, dir, m)
+		cfg.NoSync = true
+		n := mustStart(t, cfg)
+		mustPropose(t, n, seq, seq)
+		m.waitSeqs(int(seq))
+		mustStop(t, n)
+		checkSeqs(t, m.applied(), seq)
+	}
+}

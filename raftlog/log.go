@@ -62,7 +62,9 @@ type LogOptions struct {
 	NodeID, ClusterID uint64
 	// MustExist refuses to create a log.
 	MustExist bool
-	Logger    *slog.Logger
+	// NoSync leaves writes to the system's own time: whatever it has not written is lost with the power.
+	NoSync bool
+	Logger *slog.Logger
 }
 
 // OpenLog opens or creates a Log.

@@ -51,7 +51,7 @@ func newNode(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	log, recovered, err := cfg.OpenLog(LogOptions{
-		Dir: cfg.Dir, NodeID: cfg.NodeID, ClusterID: cfg.ClusterID, Logger: cfg.Logger,
+		Dir: cfg.Dir, NodeID: cfg.NodeID, ClusterID: cfg.ClusterID, Logger: cfg.Logger, NoSync: cfg.NoSync,
 		MustExist: cfg.Applied > 0 && (cfg.Installed == nil || cfg.Applied > cfg.Installed.Index),
 	})
 	if err != nil {

@@ -272,6 +272,8 @@ func (c *config) checkDevCluster() error {
 		return fmt.Errorf("--dev-cluster %d: it is %d at most", c.DevCluster, devMembersMax)
 	case c.InitialCluster != "" || c.InitialClusterState != stateNew || c.AdvertisePeer != "" || c.AdvertiseEtcd != "":
 		return errors.New("--dev-cluster makes up --initial-cluster and the like by itself: leave them out")
+	case c.LogDir != "":
+		return errors.New("--dev-cluster keeps everything in --data-dir: leave --log-dir out")
 	case c.ListenPeer == "":
 		return errors.New("--dev-cluster needs --listen-peer")
 	}

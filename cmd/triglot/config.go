@@ -20,6 +20,7 @@ import (
 type config struct {
 	Name    string
 	DataDir string
+	LogDir  string
 	File    string
 
 	InitialCluster      string
@@ -105,6 +106,7 @@ type config struct {
 	RowCacheBytes             int64
 	MemtableBytes             int64
 	EngineWAL                 bool
+	NoSync                    bool
 	WatchRingEvents           int
 	WatchRingBytes            int64
 	RESPEvents                string
@@ -137,6 +139,7 @@ func (c *config) settings() []setting {
 	return []setting{
 		{groupMember, "name", text(&c.Name, "default"), "name of this member"},
 		{groupMember, "data-dir", text(&c.DataDir, "triglot-data"), "directory for everything that is kept; one process at a time"},
+		{groupMember, "log-dir", text(&c.LogDir, ""), "directory for the raft log, on a disk of its own perhaps; empty: in --data-dir"},
 		{groupMember, "config", text(&c.File, ""), "YAML file with settings, by the names of these flags"},
 
 		{groupCluster, "initial-cluster", members(&c.InitialCluster, ""), "first members of a new cluster, this one too: a=host:port,b=host:port (peer addresses); empty for a cluster of its own"},
@@ -229,6 +232,7 @@ func (c *config) settings() []setting {
 		{groupStorage, "row-cache-bytes", size(&c.RowCacheBytes, 32<<20, 1<<20), "memory for keys read or written lately"},
 		{groupStorage, "memtable-bytes", size(&c.MemtableBytes, 8<<20, 1<<20), "writes that gather in memory before they are written out together; the log keeps what is in it"},
 		{groupStorage, "engine-wal", toggle(&c.EngineWAL, false), "give the state engine a write-ahead log of its own, beside the raft log"},
+		{groupStorage, "unsafe-no-fsync", toggle(&c.NoSync, false), "do not sync the log: when the power fails, what was acknowledged is lost, and maybe all; for tests that are in a hurry"},
 
 		{groupInsight, "log-level", choice(&c.LogLevel, "info", "debug", "info", "warn", "error"), "least severe lines that are logged"},
 		{groupInsight, "log-format", choice(&c.LogFormat, "text", "text", "json"), "form of log lines; json leaves the summary at start out"},

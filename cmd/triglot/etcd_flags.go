@@ -77,6 +77,7 @@ func etcdFlags() []etcdFlag {
 	return slices.Concat([]etcdFlag{
 		mapsTo("name", "default", "name", nil),
 		mapsTo("data-dir", "", "data-dir", nil),
+		mapsTo("wal-dir", "", "log-dir", nil),
 		mapsTo("listen-client-urls", "http://localhost:2379", "listen-etcd", clientURLs),
 		mapsTo("listen-client-http-urls", "", "listen-etcd-http", clientURLs),
 		mapsTo("advertise-client-urls", "http://localhost:2379", "advertise-etcd", connectURLs),
@@ -124,7 +125,6 @@ func etcdFlags() []etcdFlag {
 		mapsTo("log-level", "info", "log-level", logLevel),
 		mapsTo("log-format", "json", "log-format", logFormat),
 
-		refuses("wal-dir", "", "the log is kept in --data-dir"),
 		refuses("discovery-srv", "", noDiscovery),
 		refuses("discovery-srv-name", "", noDiscovery),
 		refuses("discovery-fallback", "exit", noDiscovery),
@@ -153,7 +153,7 @@ func etcdFlags() []etcdFlag {
 			refuses("enable-log-rotation", "", "the log goes to stderr: rotate what reads it"),
 			refuses("enable-distributed-tracing", "", noTracing),
 			refuses("memory-mlock", "", "memory is not locked"),
-			refuses("unsafe-no-fsync", "", "what is acknowledged is on disk"),
+			mapsTo("unsafe-no-fsync", "", "unsafe-no-fsync", nil),
 			mapsTo("force-new-cluster", "", "force-new-cluster", nil),
 			mapsTo("enable-pprof", "", "pprof", nil),
 			mapsTo("auto-tls", "", "auto-tls", nil),

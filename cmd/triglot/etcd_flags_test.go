@@ -170,7 +170,7 @@ func TestEtcdFlagsThatWouldNotBeKeptAreRefusedByName(t *testing.T) {
 		{"--auth-token-ttl=5m", "--auth-token-ttl: "},
 		{"--auth-token=paper", "--auth-token: "},
 		{"--bcrypt-cost=high", "--bcrypt-cost: "},
-		{"--unsafe-no-fsync", "--unsafe-no-fsync: "},
+		{"--memory-mlock", "--memory-mlock: "},
 		{"--cert-file=x", "--cert-file and --key-file"},
 		{"--peer-crl-file=x", "--peer-crl-file"},
 		{"--trusted-ca-file=ca", "--cert-file and --key-file"},

@@ -21,10 +21,10 @@ func openStore(cfg *config, told advertised, peers *transport.Transport, stop <-
 	waiting func(reason string), logger *slog.Logger,
 ) (*core.Store, error) {
 	c := core.Config{
-		Dir: cfg.DataDir, Name: cfg.Name, Logger: logger,
+		Dir: cfg.DataDir, LogDir: cfg.LogDir, Name: cfg.Name, Logger: logger,
 		HistoryAge: unbounded(cfg.HistoryAge), HistoryBytes: unbounded(cfg.HistoryBytes), HistoryRevisions: int64(cfg.HistoryRevisions),
 		CommandBytesMax: commandBytesMax(cfg), QuotaBytes: cfg.QuotaBytes,
-		CacheBytes: cfg.BlockCacheBytes, RowCacheBytes: cfg.RowCacheBytes, MemtableBytes: cfg.MemtableBytes, EngineWAL: cfg.EngineWAL,
+		CacheBytes: cfg.BlockCacheBytes, RowCacheBytes: cfg.RowCacheBytes, MemtableBytes: cfg.MemtableBytes, EngineWAL: cfg.EngineWAL, NoSync: cfg.NoSync,
 		RingEvents: cfg.WatchRingEvents, RingBytes: cfg.WatchRingBytes,
 
 		InitialCluster: initialMembers(cfg), Join: cfg.InitialClusterState == stateExisting, ClusterToken: cfg.ClusterToken,
