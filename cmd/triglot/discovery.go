@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path"
 	"slices"
 	"strconv"
@@ -49,10 +50,14 @@ type discovery struct {
 	endpoints []string
 	dialer    dialer
 	within    time.Duration // for one request, connecting included
+	srv       *srvDiscovery // in the place of all that
 }
 
 // discoveryOf reads the flags; nil when they ask for none.
 func discoveryOf(given map[string]string) (*discovery, error) {
+	if domain := given["discovery-srv"]; domain != "" {
+		return &discovery{srv: &srvDiscovery{domain, given["discovery-srv-name"]}}, nil
+	}
 	d := &discovery{token: given["discovery-token"], endpoints: splitList(given["discovery-endpoints"])}
 	switch {
 	case d.token == "" && len(d.endpoints) == 0:
@@ -98,8 +103,12 @@ func (c *config) discover(ctx context.Context, logger *slog.Logger) error {
 	for _, u := range slices.Sorted(slices.Values(urls)) {
 		self = append(self, c.Name+"="+u)
 	}
-	d := c.Discovery
-	c.InitialCluster, err = d.join(ctx, strconv.FormatUint(core.FirstMemberID(urls, d.token), 16), strings.Join(self, ","), logger)
+	switch d := c.Discovery; {
+	case d.srv != nil:
+		c.InitialCluster, err = d.srv.find(ctx, net.DefaultResolver, c.Name, urls)
+	default:
+		c.InitialCluster, err = d.join(ctx, strconv.FormatUint(core.FirstMemberID(urls, d.token), 16), strings.Join(self, ","), logger)
+	}
 	if err != nil {
 		return err
 	}

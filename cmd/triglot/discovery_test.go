@@ -159,6 +159,7 @@ func TestDiscoveryFlagsGoTogether(t *testing.T) {
 		{"--discovery-token=x", "both --discovery-token and --discovery-endpoints must be set"},
 		{"--discovery-endpoints=x:1", "both --discovery-token and --discovery-endpoints must be set"},
 		{"--discovery-token=x --discovery-endpoints=x:1 --initial-cluster=default=http://localhost:2380", "multiple discovery or bootstrap flags are set"},
+		{"--discovery-token=x --discovery-endpoints=x:1 --discovery-srv=example", "multiple discovery or bootstrap flags are set"},
 		{"--discovery-token=x --discovery-endpoints=x:1 --discovery-request-timeout=5", "--discovery-request-timeout: "},
 	} {
 		if _, _, err := etcdLine(nil, strings.Fields(c.args)...); err == nil || !strings.Contains(err.Error(), c.says) {

@@ -120,11 +120,11 @@ func (c *config) loadEtcd(given map[string]string, environ []string) (unknown []
 	if c.Discovery, err = discoveryOf(given); err != nil {
 		return nil, nil, err
 	}
-	if c.Discovery != nil && given["initial-cluster"] != "" {
+	if c.Discovery != nil && (given["initial-cluster"] != "" || c.Discovery.srv != nil && given["discovery-endpoints"] != "") {
 		return nil, nil, errors.New(`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery-endpoints" or "discovery-srv"`)
 	}
 	completeEtcd(given)
-	if c.Discovery != nil {
+	if c.Discovery != nil && c.Discovery.srv == nil {
 		given["initial-cluster-token"] = c.Discovery.token
 	}
 	if err := checkEtcd(given); err != nil {
@@ -200,7 +200,7 @@ func completeEtcd(given map[string]string) {
 	if given["data-dir"] == "" {
 		given["data-dir"] = name + ".etcd"
 	}
-	if given["initial-cluster"] == "" && given["discovery-endpoints"] == "" {
+	if given["initial-cluster"] == "" && given["discovery-endpoints"] == "" && given["discovery-srv"] == "" {
 		var entries []string
 		for _, u := range splitList(givenOr(given, "initial-advertise-peer-urls", "http://localhost:2380")) {
 			entries = append(entries, name+"="+u)

@@ -67,10 +67,7 @@ const (
 	modeRevision = "revision"
 )
 
-const (
-	noDiscovery = "members are found by --initial-cluster or --discovery-endpoints"
-	noTracing   = "there is no tracing"
-)
+const noTracing = "there is no tracing"
 
 // etcdFlags is the table.
 func etcdFlags() []etcdFlag {
@@ -125,13 +122,13 @@ func etcdFlags() []etcdFlag {
 		mapsTo("log-level", "info", "log-level", logLevel),
 		mapsTo("log-format", "json", "log-format", logFormat),
 
-		refuses("discovery-srv", "", noDiscovery),
-		refuses("discovery-srv-name", "", noDiscovery),
-		refuses("discovery-fallback", "exit", noDiscovery),
+		refuses("discovery-fallback", "exit", "there are no proxies"),
 		refuses("logger", "zap", "there is one logger"),
 		refuses("log-outputs", "default", "the log goes to stderr", "stderr"),
 		{name: "feature-gates", fate: etcdRefused, note: "features of etcd's inside cannot be switched"},
 
+		finds("discovery-srv", "", "a domain whose SRV records name the members"),
+		finds("discovery-srv-name", "", "what follows etcd-server in their name"),
 		finds("discovery-endpoints", "", "members of the cluster that has the registry"),
 		finds("discovery-token", "", "which cluster of it; also the token of the new one, as in etcd"),
 		finds("discovery-dial-timeout", "2s", "of a request, together with the next one"),
