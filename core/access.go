@@ -223,7 +223,7 @@ func (t *tx) authorizeOp(op *corepb.Op, txn *corepb.Txn) error {
 	case *corepb.Op_Publish:
 		return t.permitSomebody()
 
-	case *corepb.Op_Compact, *corepb.Op_Reap, *corepb.Op_Alarm, *corepb.Op_HashCheck,
+	case *corepb.Op_Compact, *corepb.Op_Reap, *corepb.Op_LeaseCheckpoint, *corepb.Op_Alarm, *corepb.Op_HashCheck,
 		*corepb.Op_MemberAdd, *corepb.Op_MemberPromote, *corepb.Op_MemberRemove, *corepb.Op_MemberUpdate, *corepb.Op_MemberPublish:
 		return nil // the store's own, or judged by the adapter
 

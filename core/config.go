@@ -53,6 +53,10 @@ type Config struct {
 	// TokenTTL is how long a login lasts after it was used last; 0 = 5 min.
 	TokenTTL time.Duration
 
+	// LeaseCheckpointInterval is how often the leader notes what is left of long leases, for the next one; 0 = never, so that a
+	// change of the leader gives all leases their full time again.
+	LeaseCheckpointInterval time.Duration
+
 	HistoryAge   time.Duration // history older than this is compacted; 0 = one hour, negative = kept
 	HistoryBytes int64         // history beyond this is compacted; 0 = 1 GiB, negative = no bound
 	// HistoryRevisions is how many revisions are kept when their number is looked at, which is every five minutes; 0 = no bound.

@@ -143,6 +143,7 @@ func (s *Store) renewHere(ctx context.Context, ids []int64) (ttlMillis []int64, 
 	for {
 		var absent, again []int
 		var unsettled []<-chan struct{}
+		var noted []leaseChange
 		for _, i := range open {
 			switch r := s.lessor.renew(ids[i]); {
 			case r.settled != nil:
@@ -152,7 +153,13 @@ func (s *Store) renewHere(ctx context.Context, ids []int64) (ttlMillis []int64, 
 				absent = append(absent, i)
 			default:
 				ttlMillis[i] = r.ttl.Milliseconds()
+				if r.noted != nil {
+					noted = append(noted, *r.noted)
+				}
 			}
+		}
+		if err := s.takeBack(ctx, noted, term); err != nil {
+			return nil, err
 		}
 		index, err := s.confirm(ctx, term)
 		if err != nil {

@@ -12,7 +12,9 @@ import (
 type leaseChange struct {
 	id, ttlMillis, grantedMillis int64
 	owner                        uint64
-	resumed                      bool // it was there before
+	resumed                      bool  // it was there before
+	remainingMillis              int64 // see storage.Lease
+	checkpoint                   bool  // only remainingMillis is another
 }
 
 // sessionMove is a session that has another owner.
@@ -74,7 +76,7 @@ func (t *tx) leaseGrant(op *corepb.LeaseGrant, out *Result) {
 }
 
 func changeOf(l *storage.Lease) leaseChange {
-	return leaseChange{id: l.ID, ttlMillis: l.TTLMillis, grantedMillis: l.GrantedMillis, owner: l.Owner}
+	return leaseChange{id: l.ID, ttlMillis: l.TTLMillis, grantedMillis: l.GrantedMillis, owner: l.Owner, remainingMillis: l.RemainingMillis}
 }
 
 // sessionResume makes another connection the owner of a session. Its time begins anew, with the time-out given.
@@ -88,7 +90,7 @@ func (t *tx) sessionResume(op *corepb.SessionResume, out *Result) {
 		out.Err = ErrSessionExpired
 		return
 	}
-	lease.TTLMillis, lease.Owner = op.TtlMillis, op.Owner
+	lease.TTLMillis, lease.Owner, lease.RemainingMillis = op.TtlMillis, op.Owner, 0
 	t.b.Set(storage.LeaseKey(nil, op.Id), lease.Append(nil))
 	resumed := changeOf(&lease)
 	resumed.resumed = true
@@ -125,6 +127,19 @@ func (t *tx) leaseRevoke(op *corepb.LeaseRevoke, out *Result) {
 	}
 	t.b.Delete(storage.LeaseKey(nil, op.Id))
 	t.leases = append(t.leases, leaseChange{id: op.Id})
+	out.OK = true
+}
+
+func (t *tx) leaseCheckpoint(op *corepb.LeaseCheckpoint, out *Result) {
+	lease, ok := t.lease(op.Id)
+	if !ok || op.Term != t.term || op.Owner != lease.Owner || op.GrantedMillis != lease.GrantedMillis {
+		return // as an expiry would do nothing
+	}
+	lease.RemainingMillis = max(0, min(op.RemainingMillis, lease.TTLMillis))
+	t.b.Set(storage.LeaseKey(nil, op.Id), lease.Append(nil))
+	change := changeOf(&lease)
+	change.checkpoint = true
+	t.leases = append(t.leases, change)
 	out.OK = true
 }
 

@@ -36,6 +36,7 @@ type leaseLife struct {
 	end     time.Time     // carries the monotonic clock
 	due     time.Time     // when the queue looks at it; at or before end
 	place   int           // in the queue, -1 while its end is being proposed
+	notes   int           // leading: checkpoints of it that were proposed and whose fate is not known; see checkpoint.go
 	settled chan struct{} // closed when it is known whether the lease has ended; made when somebody waits
 }
 
@@ -112,7 +113,7 @@ func (l *lessor) replace(leases *storage.Leases) (ended []int64) {
 }
 
 // lead gives every lease its full TTL again: until now nobody could be told here that it was renewed, and whoever led
-// before may have told so just before it was deposed.
+// before may have told so just before it was deposed. One with a checkpoint was not renewed since, and gets what that says.
 func (l *lessor) lead(uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -120,7 +121,8 @@ func (l *lessor) lead(uint64) {
 	now := time.Now()
 	l.queue = l.queue[:0]
 	for _, life := range l.leases {
-		life.end = now.Add(life.ttl)
+		life.end = now.Add(life.left())
+		life.notes = 0 // they are of an earlier term, and do nothing in this one
 		life.due = life.end
 		life.place = len(l.queue)
 		l.queue = append(l.queue, life)
@@ -144,6 +146,8 @@ type renewal struct {
 	ttl time.Duration // 0 = there is no such lease, or settled is set
 	// settled is set for a lease whose time is over, but whose end is not in the log yet. It is closed when that is decided.
 	settled <-chan struct{}
+	// noted is set when a checkpoint has to be taken back before the renewal may be told.
+	noted *leaseChange
 }
 
 // renew gives a lease its full TTL again. One whose time is over is not brought back.
@@ -164,7 +168,12 @@ func (l *lessor) renew(id int64) renewal {
 	}
 	l.renewals.Add(1)
 	life.end = now.Add(life.ttl) // the queue finds out when the old end comes
-	return renewal{ttl: life.ttl}
+	renewed := renewal{ttl: life.ttl}
+	if life.isNoted() {
+		change := life.leaseChange
+		renewed.noted = &change
+	}
+	return renewed
 }
 
 func (l *lessor) remaining(id int64) (time.Duration, bool) {

@@ -127,6 +127,7 @@ func (m *measures) count(step *step) {
 	m.deletes.Add(deletes)
 	for _, lease := range step.leases {
 		switch {
+		case lease.checkpoint:
 		case lease.ttlMillis == 0:
 			m.leasesEnded.Add(1)
 		case !lease.resumed:

@@ -29,7 +29,7 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, logger: cfg.Logger, started: time.Now(), logStarted: make(chan struct{}), roster: newRoster(),
 		tokens: newTokens(cfg.TokenTTL, cfg.NowMillis), measures: newMeasures(), hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
-		waiting: newWaiters(cfg.RequestTimeout), changing: make(chan struct{}, 1), ctx: ctx, stop: cancel, done: make(chan struct{}),
+		waiting: newWaiters(cfg.RequestTimeout), changing: make(chan struct{}, 1), noting: make(chan struct{}, 1), ctx: ctx, stop: cancel, done: make(chan struct{}),
 	}
 	if err := s.open(ctx); err != nil {
 		s.Close()
@@ -71,6 +71,7 @@ func (s *Store) open(ctx context.Context) error {
 	s.leadership = newLeadership(ctx, s.identity.Member)
 	s.leadership.applies(state.AppliedTerm)
 	s.leadership.add(duty{begin: s.lessor.lead, run: s.lessor.run, end: s.lessor.follow})
+	s.leadership.add(duty{run: s.checkpointLeases})
 	s.leadership.add(duty{run: s.reaper.run})
 	s.leadership.add(duty{run: s.checkHashes})
 	s.checks = newHashChecks(s.measures.stateHash, func(err error) { s.logger.Error("the state could not be hashed", "err", err) })

@@ -231,7 +231,11 @@ func (g *generator) op() *corepb.Op {
 
 func (g *generator) leaseOp() *corepb.Op {
 	password := []byte(fmt.Sprintf("%016d", g.r.IntN(2)))
-	switch g.r.IntN(5) {
+	switch g.r.IntN(6) {
+	case 5:
+		return &corepb.Op{Op: &corepb.Op_LeaseCheckpoint{LeaseCheckpoint: &corepb.LeaseCheckpoint{
+			Id: g.lease(), Term: uint64(g.r.IntN(3)), Owner: uint64(g.r.IntN(3)), RemainingMillis: g.r.Int64N(1500), GrantedMillis: 1_000_000,
+		}}}
 	case 0:
 		return opLeaseRevoke(g.lease())
 	case 1:

@@ -253,6 +253,12 @@ func init() {
 			revoke.GrantedMillis = int64(a.number("granted", 0))
 			return op
 		},
+		"checkpoint": func(a *args) *corepb.Op {
+			return &corepb.Op{Op: &corepb.Op_LeaseCheckpoint{LeaseCheckpoint: &corepb.LeaseCheckpoint{
+				Id: integer(a.next()), RemainingMillis: integer(a.next()), Term: uint64(a.number("term", 0)),
+				Owner: uint64(a.number("owner", 0)), GrantedMillis: int64(a.number("granted", 0)),
+			}}}
+		},
 		"resume": func(a *args) *corepb.Op {
 			return opSessionResume(&corepb.SessionResume{
 				Id: integer(a.next()), TtlMillis: integer(a.next()), Password: a.bytes(), Owner: uint64(a.number("owner", 0)),

@@ -129,7 +129,7 @@ func (m *simMember) start(initial []Member) {
 		Dir: "data", Name: m.name, FS: m.fs, OpenLog: m.disk.open, Logger: m.c.logger(m.name),
 		InitialCluster: initial, Join: m.join, PeerURLs: []string{m.url}, Published: Member{ClientURLs: []string{m.url + "9"}, Version: "sim"},
 		Transport: life.transport, Interrupt: life.interrupt,
-		HistoryAge: -1, HistoryBytes: -1, MemtableBytes: 256 << 10, CacheBytes: 1 << 20,
+		HistoryAge: -1, HistoryBytes: -1, MemtableBytes: 256 << 10, CacheBytes: 1 << 20, LeaseCheckpointInterval: 100 * time.Millisecond,
 		RingEvents: 64, CatchUpBytes: 8 << 10, HashCheckInterval: 2 * time.Second, RequestTimeout: 3 * time.Second,
 	}
 	m.c.owned.Add(1)

@@ -48,6 +48,7 @@ type Store struct {
 	history       *historian
 	checks        *hashChecks
 	measures      *measures
+	noting        chan struct{} // capacity 1: holds whoever decides on notes of leases until they are queued, or takes them back
 	changing      chan struct{} // capacity 1: holds whoever changes the members, as the leader
 
 	ctx      context.Context // ends when the store closes
@@ -134,9 +135,12 @@ func (s *Store) applied(step *step) {
 	s.hub.Publish(step.events, step.revision)
 	var ended []int64
 	for _, lease := range step.leases {
-		if lease.ttlMillis != 0 {
+		switch {
+		case lease.checkpoint:
+			s.lessor.checkpoint(lease)
+		case lease.ttlMillis != 0:
 			s.lessor.grant(lease)
-		} else {
+		default:
 			s.lessor.remove(lease.id)
 			ended = append(ended, lease.id)
 		}

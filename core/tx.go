@@ -297,6 +297,8 @@ func (t *tx) do(whole *corepb.Op, out *Result) {
 		t.leaseGrant(op.LeaseGrant, out)
 	case *corepb.Op_LeaseRevoke:
 		t.leaseRevoke(op.LeaseRevoke, out)
+	case *corepb.Op_LeaseCheckpoint:
+		t.leaseCheckpoint(op.LeaseCheckpoint, out)
 	case *corepb.Op_SessionResume:
 		t.sessionResume(op.SessionResume, out)
 

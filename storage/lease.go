@@ -9,6 +9,8 @@ type Lease struct {
 	GrantedMillis int64  // stamp of the entry that granted it
 	Password      []byte // sessions only
 	Owner         uint64 // sessions only: the connection that holds it
+	// RemainingMillis is what was left of its time when a leader noted that last; 0 = all of it. Its row has it only if it is not 0.
+	RemainingMillis int64
 }
 
 // IsSession says whether the lease is a ZooKeeper session.
@@ -20,7 +22,11 @@ func (l *Lease) Append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(l.TTLMillis))
 	dst = binary.AppendUvarint(dst, uint64(l.GrantedMillis))
 	dst = appendBytes(dst, l.Password)
-	return binary.AppendUvarint(dst, l.Owner)
+	dst = binary.AppendUvarint(dst, l.Owner)
+	if l.RemainingMillis != 0 {
+		dst = binary.AppendUvarint(dst, uint64(l.RemainingMillis))
+	}
+	return dst
 }
 
 // DecodeLease reads a stored lease; the password aliases b. Malformed input is ErrCorrupt.
@@ -35,6 +41,9 @@ func DecodeLease(b []byte) (Lease, error) {
 		l.Password = p
 	}
 	l.Owner = d.uvarint()
+	if len(d.rest) > 0 {
+		l.RemainingMillis = int64(d.uvarint())
+	}
 	if err := d.failure("lease"); err != nil {
 		return Lease{}, err
 	}

@@ -102,6 +102,7 @@ type config struct {
 	HistoryAge                time.Duration
 	HistoryBytes              int64
 	HistoryRevisions          int
+	LeaseCheckpoints          time.Duration
 	BlockCacheBytes           int64
 	RowCacheBytes             int64
 	MemtableBytes             int64
@@ -156,6 +157,7 @@ func (c *config) settings() []setting {
 		{groupCluster, "max-learners", number(&c.MaxLearners, 1, 1), "most members without a vote at a time"},
 		{groupCluster, "members-settle", duration(&c.MembersSettle, 0, 0), "voters have to have been connected for so long before members are added or removed"},
 		{groupCluster, "hash-check-interval", duration(&c.HashCheckInterval, time.Hour, 0), "how often the members' states are compared; 0 for never"},
+		{groupCluster, "lease-checkpoint-interval", duration(&c.LeaseCheckpoints, 0, time.Second), "how often the leader notes what is left of longer leases, so that the next one does not give them their full time again; 0 for never"},
 		{groupCluster, "peer-cert-file", text(&c.PeerCertFile, ""), "TLS between members, both ways: this member's certificate"},
 		{groupCluster, "peer-key-file", text(&c.PeerKeyFile, ""), "and its key"},
 		{groupCluster, "peer-trusted-ca-file", text(&c.PeerTrustedCAFile, ""), "and the authority that the others' certificates are from"},

@@ -123,6 +123,11 @@ func (c *config) loadEtcd(given map[string]string, environ []string) (unknown []
 	if c.Discovery != nil && (given["initial-cluster"] != "" || c.Discovery.srv != nil && given["discovery-endpoints"] != "") {
 		return nil, nil, errors.New(`multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery-endpoints" or "discovery-srv"`)
 	}
+	if isOn(given["feature-gates"], gateCheckpoint) {
+		if err := flags.Lookup("lease-checkpoint-interval").Value.Set(checkpointInterval); err != nil {
+			return nil, nil, err
+		}
+	}
 	completeEtcd(given)
 	if c.Discovery != nil && c.Discovery.srv == nil {
 		given["initial-cluster-token"] = c.Discovery.token
@@ -240,6 +245,9 @@ func checkEtcd(given map[string]string) error {
 	}
 	if mode := givenOr(given, "auto-compaction-mode", modePeriodic); mode != modePeriodic && mode != modeRevision {
 		return fmt.Errorf("--auto-compaction-mode: unknown auto-compaction-mode %q", mode)
+	}
+	if gates := given["feature-gates"]; isOn(gates, gateCheckpointPersist) && !isOn(gates, gateCheckpoint) {
+		return errors.New("--feature-gates: enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint")
 	}
 	if given["enable-pprof"] == "true" && given["listen-metrics-urls"] == "" {
 		return errors.New("--enable-pprof needs --listen-metrics-urls, where profiles are served")

@@ -125,7 +125,7 @@ func etcdFlags() []etcdFlag {
 		refuses("discovery-fallback", "exit", "there are no proxies"),
 		refuses("logger", "zap", "there is one logger"),
 		refuses("log-outputs", "default", "the log goes to stderr", "stderr"),
-		{name: "feature-gates", fate: etcdRefused, note: "features of etcd's inside cannot be switched"},
+		{name: "feature-gates", fate: etcdRefused, note: "LeaseCheckpoint is `--lease-checkpoint-interval`; what etcd's inside has besides cannot be switched"},
 
 		finds("discovery-srv", "", "a domain whose SRV records name the members"),
 		finds("discovery-srv-name", "", "what follows etcd-server in their name"),
@@ -186,12 +186,31 @@ func etcdFlags() []etcdFlag {
 
 // etcdGates are etcd's feature gates and their defaults, which are the only values taken of those that clients could tell.
 var etcdGates = map[string]bool{
-	"AllAlpha": false, "AllBeta": false, "LeaseCheckpoint": false, "LeaseCheckpointPersist": false, "SetMemberLocalAddr": false,
-	"StopGRPCServiceOnDefrag": false,
+	"AllAlpha": false, "AllBeta": false, "SetMemberLocalAddr": false, "StopGRPCServiceOnDefrag": false,
 }
 
-// etcdInnerGates are those that no client can tell, and so may have any value.
-var etcdInnerGates = []string{"FastLeaseKeepAlive", "PriorityRequest", "TxnModeWriteWithSharedBuffer", gateInitialCheck, gateCompactCheck}
+// etcdInnerGates are those that no client can tell, and so may have any value, and those that are followed.
+var etcdInnerGates = []string{
+	"FastLeaseKeepAlive", "PriorityRequest", "TxnModeWriteWithSharedBuffer", gateInitialCheck, gateCompactCheck, gateCheckpoint, gateCheckpointPersist,
+}
+
+// The gates that ask for notes of what is left of leases. They are always on disk here.
+const (
+	gateCheckpoint        = "LeaseCheckpoint"
+	gateCheckpointPersist = "LeaseCheckpointPersist"
+	checkpointInterval    = "5m" // etcd's
+)
+
+// isOn says whether feature gates have one on.
+func isOn(gates, name string) bool {
+	on := false
+	for _, gate := range splitList(gates) {
+		if given, state, _ := strings.Cut(gate, "="); given == name {
+			on, _ = strconv.ParseBool(state) // what is neither was refused
+		}
+	}
+	return on
+}
 
 // The gates that ask for comparisons of the members' states. Here all of the state is compared, every hour unless
 // --corrupt-check-time says otherwise.
@@ -202,9 +221,7 @@ const (
 
 // asksForChecks says whether feature gates ask for the members' states to be compared.
 func asksForChecks(gates string) bool {
-	return slices.ContainsFunc(splitList(gates), func(gate string) bool {
-		return gate == gateInitialCheck+"=true" || gate == gateCompactCheck+"=true"
-	})
+	return isOn(gates, gateInitialCheck) || isOn(gates, gateCompactCheck)
 }
 
 // refusal says why a value of a refused flag is not taken; nil if it asks for nothing.

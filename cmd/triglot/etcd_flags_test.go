@@ -176,7 +176,9 @@ func TestEtcdFlagsThatWouldNotBeKeptAreRefusedByName(t *testing.T) {
 		{"--trusted-ca-file=ca", "--cert-file and --key-file"},
 		{"--cipher-suites=ROT13 --auto-tls", "ROT13"},
 		{"--auth-token=jwt,pub-key=x", "--auth-token: "},
-		{"--feature-gates=LeaseCheckpoint=true", "--feature-gates: LeaseCheckpoint=true"},
+		{"--feature-gates=SetMemberLocalAddr=true", "--feature-gates: SetMemberLocalAddr=true"},
+		{"--feature-gates=LeaseCheckpoint=maybe", "--feature-gates: LeaseCheckpoint=maybe"},
+		{"--feature-gates=LeaseCheckpointPersist=true", "requires enabling feature gate LeaseCheckpoint"},
 		{"--log-outputs=stderr,/var/log/etcd", "--log-outputs: "},
 		{"--auto-compaction-mode=revision --auto-compaction-retention=5m", "--auto-compaction-retention: "},
 		{"--auto-compaction-mode=sometimes", "--auto-compaction-mode: "},
@@ -206,6 +208,20 @@ func TestEtcdFlagsThatWouldNotBeKeptAreRefusedByName(t *testing.T) {
 		_, _, err := etcdLine(nil, strings.Fields(c.args)...)
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", c.args, err, c.says)
+		}
+	}
+}
+
+func TestEtcdNotesWhatIsLeftOfLeasesWhenItsGateIsOpen(t *testing.T) {
+	for args, want := range map[string]time.Duration{
+		"":                                      0,
+		"--feature-gates=LeaseCheckpoint=false": 0,
+		"--feature-gates=LeaseCheckpoint=true":  5 * time.Minute,
+		"--feature-gates=LeaseCheckpoint=true,LeaseCheckpointPersist=true": 5 * time.Minute,
+	} {
+		got, _, err := etcdLine(nil, strings.Fields(args)...)
+		if err != nil || got.LeaseCheckpoints != want {
+			t.Errorf("%q: %v, %v", args, err, got.LeaseCheckpoints)
 		}
 	}
 }

@@ -22,7 +22,7 @@ func openStore(cfg *config, told advertised, peers *transport.Transport, stop <-
 ) (*core.Store, error) {
 	c := core.Config{
 		Dir: cfg.DataDir, LogDir: cfg.LogDir, Name: cfg.Name, Logger: logger,
-		HistoryAge: unbounded(cfg.HistoryAge), HistoryBytes: unbounded(cfg.HistoryBytes), HistoryRevisions: int64(cfg.HistoryRevisions),
+		HistoryAge: unbounded(cfg.HistoryAge), HistoryBytes: unbounded(cfg.HistoryBytes), HistoryRevisions: int64(cfg.HistoryRevisions), LeaseCheckpointInterval: cfg.LeaseCheckpoints,
 		CommandBytesMax: commandBytesMax(cfg), QuotaBytes: cfg.QuotaBytes,
 		CacheBytes: cfg.BlockCacheBytes, RowCacheBytes: cfg.RowCacheBytes, MemtableBytes: cfg.MemtableBytes, EngineWAL: cfg.EngineWAL, NoSync: cfg.NoSync,
 		RingEvents: cfg.WatchRingEvents, RingBytes: cfg.WatchRingBytes,

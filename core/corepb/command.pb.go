@@ -402,7 +402,7 @@ func (x Alarm_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Alarm_Kind.Descriptor instead.
 func (Alarm_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47, 0}
+	return file_command_proto_rawDescGZIP(), []int{48, 0}
 }
 
 type Permission_Type int32
@@ -451,7 +451,7 @@ func (x Permission_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Permission_Type.Descriptor instead.
 func (Permission_Type) EnumDescriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{52, 0}
+	return file_command_proto_rawDescGZIP(), []int{53, 0}
 }
 
 // Txn is the unit of the log: if every guard holds, the ops of `then` run in order, otherwise those of `otherwise`.
@@ -695,6 +695,7 @@ type Op struct {
 	//	*Op_LeaseGrant
 	//	*Op_LeaseRevoke
 	//	*Op_SessionResume
+	//	*Op_LeaseCheckpoint
 	//	*Op_Txn
 	//	*Op_Publish
 	//	*Op_Compact
@@ -1075,6 +1076,15 @@ func (x *Op) GetSessionResume() *SessionResume {
 	return nil
 }
 
+func (x *Op) GetLeaseCheckpoint() *LeaseCheckpoint {
+	if x != nil {
+		if x, ok := x.Op.(*Op_LeaseCheckpoint); ok {
+			return x.LeaseCheckpoint
+		}
+	}
+	return nil
+}
+
 func (x *Op) GetTxn() *Txn {
 	if x != nil {
 		if x, ok := x.Op.(*Op_Txn); ok {
@@ -1433,6 +1443,10 @@ type Op_SessionResume struct {
 	SessionResume *SessionResume `protobuf:"bytes,72,opt,name=session_resume,json=sessionResume,proto3,oneof"`
 }
 
+type Op_LeaseCheckpoint struct {
+	LeaseCheckpoint *LeaseCheckpoint `protobuf:"bytes,73,opt,name=lease_checkpoint,json=leaseCheckpoint,proto3,oneof"`
+}
+
 type Op_Txn struct {
 	// Everything else.
 	Txn *Txn `protobuf:"bytes,80,opt,name=txn,proto3,oneof"`
@@ -1597,6 +1611,8 @@ func (*Op_LeaseGrant) isOp_Op() {}
 func (*Op_LeaseRevoke) isOp_Op() {}
 
 func (*Op_SessionResume) isOp_Op() {}
+
+func (*Op_LeaseCheckpoint) isOp_Op() {}
 
 func (*Op_Txn) isOp_Op() {}
 
@@ -4168,6 +4184,85 @@ func (x *LeaseRevoke) GetGrantedMillis() int64 {
 	return 0
 }
 
+// LeaseCheckpoint notes how much of its time a lease had left, or, with 0, that it has its full time again. Whoever leads
+// next gives it no more than that. It is of the leader of a raft term, and does nothing unless its entry is of the same term;
+// nor if the lease has another owner by now, or was granted at another time. Result: OK.
+type LeaseCheckpoint struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Id              int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Term            uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Owner           uint64                 `protobuf:"varint,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	GrantedMillis   int64                  `protobuf:"varint,4,opt,name=granted_millis,json=grantedMillis,proto3" json:"granted_millis,omitempty"`
+	RemainingMillis int64                  `protobuf:"varint,5,opt,name=remaining_millis,json=remainingMillis,proto3" json:"remaining_millis,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *LeaseCheckpoint) Reset() {
+	*x = LeaseCheckpoint{}
+	mi := &file_command_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseCheckpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseCheckpoint) ProtoMessage() {}
+
+func (x *LeaseCheckpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseCheckpoint.ProtoReflect.Descriptor instead.
+func (*LeaseCheckpoint) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *LeaseCheckpoint) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *LeaseCheckpoint) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *LeaseCheckpoint) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
+func (x *LeaseCheckpoint) GetGrantedMillis() int64 {
+	if x != nil {
+		return x.GrantedMillis
+	}
+	return 0
+}
+
+func (x *LeaseCheckpoint) GetRemainingMillis() int64 {
+	if x != nil {
+		return x.RemainingMillis
+	}
+	return 0
+}
+
 // Publish passes a message through the log, in order, and leaves no state. Result: OK.
 type Publish struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4179,7 +4274,7 @@ type Publish struct {
 
 func (x *Publish) Reset() {
 	*x = Publish{}
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4191,7 +4286,7 @@ func (x *Publish) String() string {
 func (*Publish) ProtoMessage() {}
 
 func (x *Publish) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[38]
+	mi := &file_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4204,7 +4299,7 @@ func (x *Publish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Publish.ProtoReflect.Descriptor instead.
 func (*Publish) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{38}
+	return file_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Publish) GetChannel() []byte {
@@ -4231,7 +4326,7 @@ type Compact struct {
 
 func (x *Compact) Reset() {
 	*x = Compact{}
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4243,7 +4338,7 @@ func (x *Compact) String() string {
 func (*Compact) ProtoMessage() {}
 
 func (x *Compact) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[39]
+	mi := &file_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4256,7 +4351,7 @@ func (x *Compact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Compact.ProtoReflect.Descriptor instead.
 func (*Compact) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{39}
+	return file_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Compact) GetRevision() int64 {
@@ -4277,7 +4372,7 @@ type Reap struct {
 
 func (x *Reap) Reset() {
 	*x = Reap{}
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4289,7 +4384,7 @@ func (x *Reap) String() string {
 func (*Reap) ProtoMessage() {}
 
 func (x *Reap) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[40]
+	mi := &file_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4302,7 +4397,7 @@ func (x *Reap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reap.ProtoReflect.Descriptor instead.
 func (*Reap) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40}
+	return file_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Reap) GetDue() []*Reap_Due {
@@ -4328,7 +4423,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4340,7 +4435,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[41]
+	mi := &file_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4353,7 +4448,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{41}
+	return file_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Member) GetId() uint64 {
@@ -4417,7 +4512,7 @@ type MemberAdd struct {
 
 func (x *MemberAdd) Reset() {
 	*x = MemberAdd{}
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4429,7 +4524,7 @@ func (x *MemberAdd) String() string {
 func (*MemberAdd) ProtoMessage() {}
 
 func (x *MemberAdd) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[42]
+	mi := &file_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4442,7 +4537,7 @@ func (x *MemberAdd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberAdd.ProtoReflect.Descriptor instead.
 func (*MemberAdd) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{42}
+	return file_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *MemberAdd) GetMember() *Member {
@@ -4469,7 +4564,7 @@ type MemberPromote struct {
 
 func (x *MemberPromote) Reset() {
 	*x = MemberPromote{}
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4481,7 +4576,7 @@ func (x *MemberPromote) String() string {
 func (*MemberPromote) ProtoMessage() {}
 
 func (x *MemberPromote) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[43]
+	mi := &file_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4494,7 +4589,7 @@ func (x *MemberPromote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberPromote.ProtoReflect.Descriptor instead.
 func (*MemberPromote) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{43}
+	return file_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *MemberPromote) GetId() uint64 {
@@ -4514,7 +4609,7 @@ type MemberRemove struct {
 
 func (x *MemberRemove) Reset() {
 	*x = MemberRemove{}
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4526,7 +4621,7 @@ func (x *MemberRemove) String() string {
 func (*MemberRemove) ProtoMessage() {}
 
 func (x *MemberRemove) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[44]
+	mi := &file_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4539,7 +4634,7 @@ func (x *MemberRemove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberRemove.ProtoReflect.Descriptor instead.
 func (*MemberRemove) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{44}
+	return file_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *MemberRemove) GetId() uint64 {
@@ -4560,7 +4655,7 @@ type MemberUpdate struct {
 
 func (x *MemberUpdate) Reset() {
 	*x = MemberUpdate{}
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4572,7 +4667,7 @@ func (x *MemberUpdate) String() string {
 func (*MemberUpdate) ProtoMessage() {}
 
 func (x *MemberUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[45]
+	mi := &file_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4585,7 +4680,7 @@ func (x *MemberUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberUpdate.ProtoReflect.Descriptor instead.
 func (*MemberUpdate) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{45}
+	return file_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *MemberUpdate) GetId() uint64 {
@@ -4613,7 +4708,7 @@ type MemberPublish struct {
 
 func (x *MemberPublish) Reset() {
 	*x = MemberPublish{}
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4625,7 +4720,7 @@ func (x *MemberPublish) String() string {
 func (*MemberPublish) ProtoMessage() {}
 
 func (x *MemberPublish) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[46]
+	mi := &file_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4638,7 +4733,7 @@ func (x *MemberPublish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberPublish.ProtoReflect.Descriptor instead.
 func (*MemberPublish) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{46}
+	return file_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *MemberPublish) GetMember() *Member {
@@ -4661,7 +4756,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4673,7 +4768,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[47]
+	mi := &file_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4686,7 +4781,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{47}
+	return file_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Alarm) GetKind() Alarm_Kind {
@@ -4721,7 +4816,7 @@ type HashCheck struct {
 
 func (x *HashCheck) Reset() {
 	*x = HashCheck{}
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4733,7 +4828,7 @@ func (x *HashCheck) String() string {
 func (*HashCheck) ProtoMessage() {}
 
 func (x *HashCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[48]
+	mi := &file_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4746,7 +4841,7 @@ func (x *HashCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashCheck.ProtoReflect.Descriptor instead.
 func (*HashCheck) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{48}
+	return file_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *HashCheck) GetId() uint64 {
@@ -4767,7 +4862,7 @@ type Caller struct {
 
 func (x *Caller) Reset() {
 	*x = Caller{}
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4779,7 +4874,7 @@ func (x *Caller) String() string {
 func (*Caller) ProtoMessage() {}
 
 func (x *Caller) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[49]
+	mi := &file_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4792,7 +4887,7 @@ func (x *Caller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Caller.ProtoReflect.Descriptor instead.
 func (*Caller) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{49}
+	return file_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Caller) GetUser() string {
@@ -4822,7 +4917,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4834,7 +4929,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[50]
+	mi := &file_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4847,7 +4942,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{50}
+	return file_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *User) GetName() string {
@@ -4889,7 +4984,7 @@ type Role struct {
 
 func (x *Role) Reset() {
 	*x = Role{}
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4901,7 +4996,7 @@ func (x *Role) String() string {
 func (*Role) ProtoMessage() {}
 
 func (x *Role) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[51]
+	mi := &file_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4914,7 +5009,7 @@ func (x *Role) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Role.ProtoReflect.Descriptor instead.
 func (*Role) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{51}
+	return file_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Role) GetName() string {
@@ -4943,7 +5038,7 @@ type Permission struct {
 
 func (x *Permission) Reset() {
 	*x = Permission{}
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4955,7 +5050,7 @@ func (x *Permission) String() string {
 func (*Permission) ProtoMessage() {}
 
 func (x *Permission) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[52]
+	mi := &file_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4968,7 +5063,7 @@ func (x *Permission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permission.ProtoReflect.Descriptor instead.
 func (*Permission) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{52}
+	return file_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Permission) GetType() Permission_Type {
@@ -5002,7 +5097,7 @@ type AuthEnable struct {
 
 func (x *AuthEnable) Reset() {
 	*x = AuthEnable{}
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5014,7 +5109,7 @@ func (x *AuthEnable) String() string {
 func (*AuthEnable) ProtoMessage() {}
 
 func (x *AuthEnable) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[53]
+	mi := &file_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5027,7 +5122,7 @@ func (x *AuthEnable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthEnable.ProtoReflect.Descriptor instead.
 func (*AuthEnable) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{53}
+	return file_command_proto_rawDescGZIP(), []int{54}
 }
 
 // AuthDisable turns it off, and ends all logins. Result: OK (false: it was off).
@@ -5039,7 +5134,7 @@ type AuthDisable struct {
 
 func (x *AuthDisable) Reset() {
 	*x = AuthDisable{}
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5051,7 +5146,7 @@ func (x *AuthDisable) String() string {
 func (*AuthDisable) ProtoMessage() {}
 
 func (x *AuthDisable) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[54]
+	mi := &file_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5064,7 +5159,7 @@ func (x *AuthDisable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthDisable.ProtoReflect.Descriptor instead.
 func (*AuthDisable) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{54}
+	return file_command_proto_rawDescGZIP(), []int{55}
 }
 
 // UserAdd adds a user, who has no roles. USER_EMPTY, USER_EXISTS. Result: OK.
@@ -5079,7 +5174,7 @@ type UserAdd struct {
 
 func (x *UserAdd) Reset() {
 	*x = UserAdd{}
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5091,7 +5186,7 @@ func (x *UserAdd) String() string {
 func (*UserAdd) ProtoMessage() {}
 
 func (x *UserAdd) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[55]
+	mi := &file_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5104,7 +5199,7 @@ func (x *UserAdd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserAdd.ProtoReflect.Descriptor instead.
 func (*UserAdd) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{55}
+	return file_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *UserAdd) GetName() string {
@@ -5139,7 +5234,7 @@ type UserDelete struct {
 
 func (x *UserDelete) Reset() {
 	*x = UserDelete{}
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5151,7 +5246,7 @@ func (x *UserDelete) String() string {
 func (*UserDelete) ProtoMessage() {}
 
 func (x *UserDelete) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[56]
+	mi := &file_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5164,7 +5259,7 @@ func (x *UserDelete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserDelete.ProtoReflect.Descriptor instead.
 func (*UserDelete) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{56}
+	return file_command_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *UserDelete) GetName() string {
@@ -5186,7 +5281,7 @@ type UserSetPassword struct {
 
 func (x *UserSetPassword) Reset() {
 	*x = UserSetPassword{}
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5198,7 +5293,7 @@ func (x *UserSetPassword) String() string {
 func (*UserSetPassword) ProtoMessage() {}
 
 func (x *UserSetPassword) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[57]
+	mi := &file_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5211,7 +5306,7 @@ func (x *UserSetPassword) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserSetPassword.ProtoReflect.Descriptor instead.
 func (*UserSetPassword) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{57}
+	return file_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *UserSetPassword) GetName() string {
@@ -5240,7 +5335,7 @@ type UserGrantRole struct {
 
 func (x *UserGrantRole) Reset() {
 	*x = UserGrantRole{}
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5252,7 +5347,7 @@ func (x *UserGrantRole) String() string {
 func (*UserGrantRole) ProtoMessage() {}
 
 func (x *UserGrantRole) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[58]
+	mi := &file_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5265,7 +5360,7 @@ func (x *UserGrantRole) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserGrantRole.ProtoReflect.Descriptor instead.
 func (*UserGrantRole) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{58}
+	return file_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *UserGrantRole) GetUser() string {
@@ -5294,7 +5389,7 @@ type UserRevokeRole struct {
 
 func (x *UserRevokeRole) Reset() {
 	*x = UserRevokeRole{}
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5306,7 +5401,7 @@ func (x *UserRevokeRole) String() string {
 func (*UserRevokeRole) ProtoMessage() {}
 
 func (x *UserRevokeRole) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[59]
+	mi := &file_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5319,7 +5414,7 @@ func (x *UserRevokeRole) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserRevokeRole.ProtoReflect.Descriptor instead.
 func (*UserRevokeRole) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{59}
+	return file_command_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *UserRevokeRole) GetUser() string {
@@ -5346,7 +5441,7 @@ type RoleAdd struct {
 
 func (x *RoleAdd) Reset() {
 	*x = RoleAdd{}
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5358,7 +5453,7 @@ func (x *RoleAdd) String() string {
 func (*RoleAdd) ProtoMessage() {}
 
 func (x *RoleAdd) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[60]
+	mi := &file_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5371,7 +5466,7 @@ func (x *RoleAdd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleAdd.ProtoReflect.Descriptor instead.
 func (*RoleAdd) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{60}
+	return file_command_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *RoleAdd) GetName() string {
@@ -5392,7 +5487,7 @@ type RoleDelete struct {
 
 func (x *RoleDelete) Reset() {
 	*x = RoleDelete{}
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5404,7 +5499,7 @@ func (x *RoleDelete) String() string {
 func (*RoleDelete) ProtoMessage() {}
 
 func (x *RoleDelete) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[61]
+	mi := &file_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5417,7 +5512,7 @@ func (x *RoleDelete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleDelete.ProtoReflect.Descriptor instead.
 func (*RoleDelete) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{61}
+	return file_command_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *RoleDelete) GetName() string {
@@ -5439,7 +5534,7 @@ type RoleGrant struct {
 
 func (x *RoleGrant) Reset() {
 	*x = RoleGrant{}
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5451,7 +5546,7 @@ func (x *RoleGrant) String() string {
 func (*RoleGrant) ProtoMessage() {}
 
 func (x *RoleGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[62]
+	mi := &file_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5464,7 +5559,7 @@ func (x *RoleGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleGrant.ProtoReflect.Descriptor instead.
 func (*RoleGrant) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{62}
+	return file_command_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RoleGrant) GetName() string {
@@ -5493,7 +5588,7 @@ type RoleRevoke struct {
 
 func (x *RoleRevoke) Reset() {
 	*x = RoleRevoke{}
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5505,7 +5600,7 @@ func (x *RoleRevoke) String() string {
 func (*RoleRevoke) ProtoMessage() {}
 
 func (x *RoleRevoke) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[63]
+	mi := &file_command_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5518,7 +5613,7 @@ func (x *RoleRevoke) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleRevoke.ProtoReflect.Descriptor instead.
 func (*RoleRevoke) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{63}
+	return file_command_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RoleRevoke) GetName() string {
@@ -5554,7 +5649,7 @@ type Login struct {
 
 func (x *Login) Reset() {
 	*x = Login{}
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5566,7 +5661,7 @@ func (x *Login) String() string {
 func (*Login) ProtoMessage() {}
 
 func (x *Login) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[64]
+	mi := &file_command_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5579,7 +5674,7 @@ func (x *Login) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Login.ProtoReflect.Descriptor instead.
 func (*Login) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{64}
+	return file_command_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Login) GetUser() string {
@@ -5607,7 +5702,7 @@ type Reap_Due struct {
 
 func (x *Reap_Due) Reset() {
 	*x = Reap_Due{}
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5619,7 +5714,7 @@ func (x *Reap_Due) String() string {
 func (*Reap_Due) ProtoMessage() {}
 
 func (x *Reap_Due) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[65]
+	mi := &file_command_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5632,7 +5727,7 @@ func (x *Reap_Due) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reap_Due.ProtoReflect.Descriptor instead.
 func (*Reap_Due) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{40, 0}
+	return file_command_proto_rawDescGZIP(), []int{41, 0}
 }
 
 func (x *Reap_Due) GetSpace() uint32 {
@@ -5693,7 +5788,7 @@ const file_command_proto_rawDesc = "" +
 	"\x05EQUAL\x10\x00\x12\v\n" +
 	"\aGREATER\x10\x01\x12\b\n" +
 	"\x04LESS\x10\x02\x12\r\n" +
-	"\tNOT_EQUAL\x10\x03\"\xb9\x19\n" +
+	"\tNOT_EQUAL\x10\x03\"\x85\x1a\n" +
 	"\x02Op\x12%\n" +
 	"\x03get\x18\x01 \x01(\v2\x11.triglot.core.GetH\x00R\x03get\x12+\n" +
 	"\x05range\x18\x02 \x01(\v2\x13.triglot.core.RangeH\x00R\x05range\x12(\n" +
@@ -5739,7 +5834,8 @@ const file_command_proto_rawDesc = "" +
 	"\vlease_grant\x18F \x01(\v2\x18.triglot.core.LeaseGrantH\x00R\n" +
 	"leaseGrant\x12>\n" +
 	"\flease_revoke\x18G \x01(\v2\x19.triglot.core.LeaseRevokeH\x00R\vleaseRevoke\x12D\n" +
-	"\x0esession_resume\x18H \x01(\v2\x1b.triglot.core.SessionResumeH\x00R\rsessionResume\x12%\n" +
+	"\x0esession_resume\x18H \x01(\v2\x1b.triglot.core.SessionResumeH\x00R\rsessionResume\x12J\n" +
+	"\x10lease_checkpoint\x18I \x01(\v2\x1d.triglot.core.LeaseCheckpointH\x00R\x0fleaseCheckpoint\x12%\n" +
 	"\x03txn\x18P \x01(\v2\x11.triglot.core.TxnH\x00R\x03txn\x121\n" +
 	"\apublish\x18Q \x01(\v2\x15.triglot.core.PublishH\x00R\apublish\x121\n" +
 	"\acompact\x18R \x01(\v2\x15.triglot.core.CompactH\x00R\acompact\x12(\n" +
@@ -6007,7 +6103,13 @@ const file_command_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\x04R\x05owner\x12%\n" +
-	"\x0egranted_millis\x18\x04 \x01(\x03R\rgrantedMillis\"=\n" +
+	"\x0egranted_millis\x18\x04 \x01(\x03R\rgrantedMillis\"\x9d\x01\n" +
+	"\x0fLeaseCheckpoint\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\x04R\x05owner\x12%\n" +
+	"\x0egranted_millis\x18\x04 \x01(\x03R\rgrantedMillis\x12)\n" +
+	"\x10remaining_millis\x18\x05 \x01(\x03R\x0fremainingMillis\"=\n" +
 	"\aPublish\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\fR\achannel\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\"%\n" +
@@ -6126,7 +6228,7 @@ func file_command_proto_rawDescGZIP() []byte {
 }
 
 var file_command_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_command_proto_goTypes = []any{
 	(Guard_Target)(0),       // 0: triglot.core.Guard.Target
 	(Guard_Comparison)(0),   // 1: triglot.core.Guard.Comparison
@@ -6174,41 +6276,42 @@ var file_command_proto_goTypes = []any{
 	(*LeaseGrant)(nil),      // 43: triglot.core.LeaseGrant
 	(*SessionResume)(nil),   // 44: triglot.core.SessionResume
 	(*LeaseRevoke)(nil),     // 45: triglot.core.LeaseRevoke
-	(*Publish)(nil),         // 46: triglot.core.Publish
-	(*Compact)(nil),         // 47: triglot.core.Compact
-	(*Reap)(nil),            // 48: triglot.core.Reap
-	(*Member)(nil),          // 49: triglot.core.Member
-	(*MemberAdd)(nil),       // 50: triglot.core.MemberAdd
-	(*MemberPromote)(nil),   // 51: triglot.core.MemberPromote
-	(*MemberRemove)(nil),    // 52: triglot.core.MemberRemove
-	(*MemberUpdate)(nil),    // 53: triglot.core.MemberUpdate
-	(*MemberPublish)(nil),   // 54: triglot.core.MemberPublish
-	(*Alarm)(nil),           // 55: triglot.core.Alarm
-	(*HashCheck)(nil),       // 56: triglot.core.HashCheck
-	(*Caller)(nil),          // 57: triglot.core.Caller
-	(*User)(nil),            // 58: triglot.core.User
-	(*Role)(nil),            // 59: triglot.core.Role
-	(*Permission)(nil),      // 60: triglot.core.Permission
-	(*AuthEnable)(nil),      // 61: triglot.core.AuthEnable
-	(*AuthDisable)(nil),     // 62: triglot.core.AuthDisable
-	(*UserAdd)(nil),         // 63: triglot.core.UserAdd
-	(*UserDelete)(nil),      // 64: triglot.core.UserDelete
-	(*UserSetPassword)(nil), // 65: triglot.core.UserSetPassword
-	(*UserGrantRole)(nil),   // 66: triglot.core.UserGrantRole
-	(*UserRevokeRole)(nil),  // 67: triglot.core.UserRevokeRole
-	(*RoleAdd)(nil),         // 68: triglot.core.RoleAdd
-	(*RoleDelete)(nil),      // 69: triglot.core.RoleDelete
-	(*RoleGrant)(nil),       // 70: triglot.core.RoleGrant
-	(*RoleRevoke)(nil),      // 71: triglot.core.RoleRevoke
-	(*Login)(nil),           // 72: triglot.core.Login
-	(*Reap_Due)(nil),        // 73: triglot.core.Reap.Due
-	nil,                     // 74: triglot.core.Member.ListenersEntry
+	(*LeaseCheckpoint)(nil), // 46: triglot.core.LeaseCheckpoint
+	(*Publish)(nil),         // 47: triglot.core.Publish
+	(*Compact)(nil),         // 48: triglot.core.Compact
+	(*Reap)(nil),            // 49: triglot.core.Reap
+	(*Member)(nil),          // 50: triglot.core.Member
+	(*MemberAdd)(nil),       // 51: triglot.core.MemberAdd
+	(*MemberPromote)(nil),   // 52: triglot.core.MemberPromote
+	(*MemberRemove)(nil),    // 53: triglot.core.MemberRemove
+	(*MemberUpdate)(nil),    // 54: triglot.core.MemberUpdate
+	(*MemberPublish)(nil),   // 55: triglot.core.MemberPublish
+	(*Alarm)(nil),           // 56: triglot.core.Alarm
+	(*HashCheck)(nil),       // 57: triglot.core.HashCheck
+	(*Caller)(nil),          // 58: triglot.core.Caller
+	(*User)(nil),            // 59: triglot.core.User
+	(*Role)(nil),            // 60: triglot.core.Role
+	(*Permission)(nil),      // 61: triglot.core.Permission
+	(*AuthEnable)(nil),      // 62: triglot.core.AuthEnable
+	(*AuthDisable)(nil),     // 63: triglot.core.AuthDisable
+	(*UserAdd)(nil),         // 64: triglot.core.UserAdd
+	(*UserDelete)(nil),      // 65: triglot.core.UserDelete
+	(*UserSetPassword)(nil), // 66: triglot.core.UserSetPassword
+	(*UserGrantRole)(nil),   // 67: triglot.core.UserGrantRole
+	(*UserRevokeRole)(nil),  // 68: triglot.core.UserRevokeRole
+	(*RoleAdd)(nil),         // 69: triglot.core.RoleAdd
+	(*RoleDelete)(nil),      // 70: triglot.core.RoleDelete
+	(*RoleGrant)(nil),       // 71: triglot.core.RoleGrant
+	(*RoleRevoke)(nil),      // 72: triglot.core.RoleRevoke
+	(*Login)(nil),           // 73: triglot.core.Login
+	(*Reap_Due)(nil),        // 74: triglot.core.Reap.Due
+	nil,                     // 75: triglot.core.Member.ListenersEntry
 }
 var file_command_proto_depIdxs = []int32{
 	9,  // 0: triglot.core.Txn.guards:type_name -> triglot.core.Guard
 	10, // 1: triglot.core.Txn.then:type_name -> triglot.core.Op
 	10, // 2: triglot.core.Txn.otherwise:type_name -> triglot.core.Op
-	57, // 3: triglot.core.Txn.caller:type_name -> triglot.core.Caller
+	58, // 3: triglot.core.Txn.caller:type_name -> triglot.core.Caller
 	0,  // 4: triglot.core.Guard.target:type_name -> triglot.core.Guard.Target
 	1,  // 5: triglot.core.Guard.comparison:type_name -> triglot.core.Guard.Comparison
 	11, // 6: triglot.core.Op.get:type_name -> triglot.core.Get
@@ -6246,46 +6349,47 @@ var file_command_proto_depIdxs = []int32{
 	43, // 38: triglot.core.Op.lease_grant:type_name -> triglot.core.LeaseGrant
 	45, // 39: triglot.core.Op.lease_revoke:type_name -> triglot.core.LeaseRevoke
 	44, // 40: triglot.core.Op.session_resume:type_name -> triglot.core.SessionResume
-	8,  // 41: triglot.core.Op.txn:type_name -> triglot.core.Txn
-	46, // 42: triglot.core.Op.publish:type_name -> triglot.core.Publish
-	47, // 43: triglot.core.Op.compact:type_name -> triglot.core.Compact
-	48, // 44: triglot.core.Op.reap:type_name -> triglot.core.Reap
-	50, // 45: triglot.core.Op.member_add:type_name -> triglot.core.MemberAdd
-	51, // 46: triglot.core.Op.member_promote:type_name -> triglot.core.MemberPromote
-	52, // 47: triglot.core.Op.member_remove:type_name -> triglot.core.MemberRemove
-	53, // 48: triglot.core.Op.member_update:type_name -> triglot.core.MemberUpdate
-	54, // 49: triglot.core.Op.member_publish:type_name -> triglot.core.MemberPublish
-	55, // 50: triglot.core.Op.alarm:type_name -> triglot.core.Alarm
-	56, // 51: triglot.core.Op.hash_check:type_name -> triglot.core.HashCheck
-	61, // 52: triglot.core.Op.auth_enable:type_name -> triglot.core.AuthEnable
-	62, // 53: triglot.core.Op.auth_disable:type_name -> triglot.core.AuthDisable
-	63, // 54: triglot.core.Op.user_add:type_name -> triglot.core.UserAdd
-	64, // 55: triglot.core.Op.user_delete:type_name -> triglot.core.UserDelete
-	65, // 56: triglot.core.Op.user_set_password:type_name -> triglot.core.UserSetPassword
-	66, // 57: triglot.core.Op.user_grant_role:type_name -> triglot.core.UserGrantRole
-	67, // 58: triglot.core.Op.user_revoke_role:type_name -> triglot.core.UserRevokeRole
-	68, // 59: triglot.core.Op.role_add:type_name -> triglot.core.RoleAdd
-	69, // 60: triglot.core.Op.role_delete:type_name -> triglot.core.RoleDelete
-	70, // 61: triglot.core.Op.role_grant:type_name -> triglot.core.RoleGrant
-	71, // 62: triglot.core.Op.role_revoke:type_name -> triglot.core.RoleRevoke
-	72, // 63: triglot.core.Op.login:type_name -> triglot.core.Login
-	2,  // 64: triglot.core.Range.sort_target:type_name -> triglot.core.Range.SortTarget
-	3,  // 65: triglot.core.Range.sort_order:type_name -> triglot.core.Range.SortOrder
-	4,  // 66: triglot.core.Put.condition:type_name -> triglot.core.Put.Condition
-	5,  // 67: triglot.core.Expire.conditions:type_name -> triglot.core.Expire.Condition
-	73, // 68: triglot.core.Reap.due:type_name -> triglot.core.Reap.Due
-	74, // 69: triglot.core.Member.listeners:type_name -> triglot.core.Member.ListenersEntry
-	49, // 70: triglot.core.MemberAdd.member:type_name -> triglot.core.Member
-	49, // 71: triglot.core.MemberPublish.member:type_name -> triglot.core.Member
-	6,  // 72: triglot.core.Alarm.kind:type_name -> triglot.core.Alarm.Kind
-	60, // 73: triglot.core.Role.permissions:type_name -> triglot.core.Permission
-	7,  // 74: triglot.core.Permission.type:type_name -> triglot.core.Permission.Type
-	60, // 75: triglot.core.RoleGrant.permission:type_name -> triglot.core.Permission
-	76, // [76:76] is the sub-list for method output_type
-	76, // [76:76] is the sub-list for method input_type
-	76, // [76:76] is the sub-list for extension type_name
-	76, // [76:76] is the sub-list for extension extendee
-	0,  // [0:76] is the sub-list for field type_name
+	46, // 41: triglot.core.Op.lease_checkpoint:type_name -> triglot.core.LeaseCheckpoint
+	8,  // 42: triglot.core.Op.txn:type_name -> triglot.core.Txn
+	47, // 43: triglot.core.Op.publish:type_name -> triglot.core.Publish
+	48, // 44: triglot.core.Op.compact:type_name -> triglot.core.Compact
+	49, // 45: triglot.core.Op.reap:type_name -> triglot.core.Reap
+	51, // 46: triglot.core.Op.member_add:type_name -> triglot.core.MemberAdd
+	52, // 47: triglot.core.Op.member_promote:type_name -> triglot.core.MemberPromote
+	53, // 48: triglot.core.Op.member_remove:type_name -> triglot.core.MemberRemove
+	54, // 49: triglot.core.Op.member_update:type_name -> triglot.core.MemberUpdate
+	55, // 50: triglot.core.Op.member_publish:type_name -> triglot.core.MemberPublish
+	56, // 51: triglot.core.Op.alarm:type_name -> triglot.core.Alarm
+	57, // 52: triglot.core.Op.hash_check:type_name -> triglot.core.HashCheck
+	62, // 53: triglot.core.Op.auth_enable:type_name -> triglot.core.AuthEnable
+	63, // 54: triglot.core.Op.auth_disable:type_name -> triglot.core.AuthDisable
+	64, // 55: triglot.core.Op.user_add:type_name -> triglot.core.UserAdd
+	65, // 56: triglot.core.Op.user_delete:type_name -> triglot.core.UserDelete
+	66, // 57: triglot.core.Op.user_set_password:type_name -> triglot.core.UserSetPassword
+	67, // 58: triglot.core.Op.user_grant_role:type_name -> triglot.core.UserGrantRole
+	68, // 59: triglot.core.Op.user_revoke_role:type_name -> triglot.core.UserRevokeRole
+	69, // 60: triglot.core.Op.role_add:type_name -> triglot.core.RoleAdd
+	70, // 61: triglot.core.Op.role_delete:type_name -> triglot.core.RoleDelete
+	71, // 62: triglot.core.Op.role_grant:type_name -> triglot.core.RoleGrant
+	72, // 63: triglot.core.Op.role_revoke:type_name -> triglot.core.RoleRevoke
+	73, // 64: triglot.core.Op.login:type_name -> triglot.core.Login
+	2,  // 65: triglot.core.Range.sort_target:type_name -> triglot.core.Range.SortTarget
+	3,  // 66: triglot.core.Range.sort_order:type_name -> triglot.core.Range.SortOrder
+	4,  // 67: triglot.core.Put.condition:type_name -> triglot.core.Put.Condition
+	5,  // 68: triglot.core.Expire.conditions:type_name -> triglot.core.Expire.Condition
+	74, // 69: triglot.core.Reap.due:type_name -> triglot.core.Reap.Due
+	75, // 70: triglot.core.Member.listeners:type_name -> triglot.core.Member.ListenersEntry
+	50, // 71: triglot.core.MemberAdd.member:type_name -> triglot.core.Member
+	50, // 72: triglot.core.MemberPublish.member:type_name -> triglot.core.Member
+	6,  // 73: triglot.core.Alarm.kind:type_name -> triglot.core.Alarm.Kind
+	61, // 74: triglot.core.Role.permissions:type_name -> triglot.core.Permission
+	7,  // 75: triglot.core.Permission.type:type_name -> triglot.core.Permission.Type
+	61, // 76: triglot.core.RoleGrant.permission:type_name -> triglot.core.Permission
+	77, // [77:77] is the sub-list for method output_type
+	77, // [77:77] is the sub-list for method input_type
+	77, // [77:77] is the sub-list for extension type_name
+	77, // [77:77] is the sub-list for extension extendee
+	0,  // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -6329,6 +6433,7 @@ func file_command_proto_init() {
 		(*Op_LeaseGrant)(nil),
 		(*Op_LeaseRevoke)(nil),
 		(*Op_SessionResume)(nil),
+		(*Op_LeaseCheckpoint)(nil),
 		(*Op_Txn)(nil),
 		(*Op_Publish)(nil),
 		(*Op_Compact)(nil),
@@ -6359,7 +6464,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   67,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
