@@ -23,7 +23,7 @@ type Contents struct {
 	AuthRevision uint64
 	Users        []*corepb.User
 	Roles        []*corepb.Role
-	Leases       []storage.Lease // ID and TTLMillis are looked at
+	Leases       []storage.Lease // ID, TTLMillis and RemainingMillis are looked at
 
 	// Versions goes over the changes in the order of (revision, sub), with what View.Versions gives of each. The first
 	// version that is left of a key may be any. A change of the empty key stands for its revision only.
@@ -155,8 +155,9 @@ func (l *loader) version(e *storage.Event) error {
 
 func (l *loader) leases(leases []storage.Lease) error {
 	for _, lease := range leases {
-		var out Result
+		var out, noted Result
 		l.tx.leaseGrant(&corepb.LeaseGrant{Id: lease.ID, TtlMillis: lease.TTLMillis}, &out)
+		l.tx.leaseCheckpoint(&corepb.LeaseCheckpoint{Id: lease.ID, GrantedMillis: l.now, RemainingMillis: lease.RemainingMillis}, &noted)
 		if out.Err != nil {
 			return fmt.Errorf("%w: lease %016x with a TTL of %d ms: %w", ErrDamagedBackup, uint64(lease.ID), lease.TTLMillis, out.Err)
 		}

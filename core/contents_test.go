@@ -58,7 +58,7 @@ func describeContents(t testing.TB, v *View) string {
 	var out strings.Builder
 	fmt.Fprintln(&out, c.Info, c.AuthEnabled, c.AuthRevision, c.Users, c.Roles)
 	for _, l := range c.Leases {
-		fmt.Fprintln(&out, "lease", l.ID, l.TTLMillis)
+		fmt.Fprintln(&out, "lease", l.ID, l.TTLMillis, l.RemainingMillis)
 	}
 	for e := range v.Versions() {
 		r := e.Record
@@ -134,7 +134,7 @@ func deletionOf(revision int64, key string) *storage.Event {
 // What a store of ours would not give, and that of another system may.
 func TestContentsOfAnotherSystem(t *testing.T) {
 	s := &testStore{t: t, db: openDB(t), now: 1}
-	c := &Contents{Info: BackupInfo{Revision: 20, Compacted: 9}, Leases: []storage.Lease{{ID: 5, TTLMillis: 60_000}}, Versions: changes(
+	c := &Contents{Info: BackupInfo{Revision: 20, Compacted: 9}, Leases: []storage.Lease{{ID: 5, TTLMillis: 60_000, RemainingMillis: 7_000}}, Versions: changes(
 		changeOfKey(4, 3, "a", storage.Record{CreateRevision: 2, Version: 3, Lease: 5}), // what was before is compacted
 		deletionOf(9, "b"), // likewise
 		changeOfKey(10, 0, "c", storage.Record{CreateRevision: 10, Version: 1, Lease: 6}), // of a lease that is over
@@ -158,6 +158,9 @@ func TestContentsOfAnotherSystem(t *testing.T) {
 	then, _ := v.at.RecordAt([]byte("c"), 10)
 	if a.Version != 3 || a.CreateRevision != 2 || a.Lease != 5 || now.Lease != 0 || then.Lease != 6 || v.Revision() != 20 || v.Compacted() != 9 {
 		t.Errorf("%+v %+v %+v, revision %d, compacted %d", a, now, then, v.Revision(), v.Compacted())
+	}
+	if lease, ok := v.Lease(5); !ok || lease.RemainingMillis != 7_000 {
+		t.Errorf("the lease is %+v", lease)
 	}
 	if keys := v.LeaseKeys(5); len(keys) != 1 || string(keys[0]) != "a" {
 		t.Errorf("attached are %q", keys)

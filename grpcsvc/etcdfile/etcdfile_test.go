@@ -278,6 +278,14 @@ func TestPagesInACircleAreFound(t *testing.T) {
 	}
 }
 
+func TestALeaseKeepsWhatIsLeftOfIt(t *testing.T) {
+	for _, lease := range []storage.Lease{{ID: -7, TTLMillis: 60_000}, {ID: 1 << 60, TTLMillis: 9_000_000_000_000, RemainingMillis: 5_000}} {
+		if got, err := parseLease(leaseRow(&lease)); err != nil || !reflect.DeepEqual(got, lease) {
+			t.Errorf("%+v, %v: want %+v", got, err, lease)
+		}
+	}
+}
+
 func changeOf(revision int64) *storage.Event {
 	return &storage.Event{Type: storage.EventPut, Key: []byte("k"), Revision: revision, Record: storage.Record{
 		CreateRevision: 2, ModRevision: revision, Version: revision - 1, Value: make([]byte, 200),

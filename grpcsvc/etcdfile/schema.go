@@ -108,35 +108,45 @@ func parseChange(k, v []byte) (*storage.Event, error) {
 	return e, nil
 }
 
-// The fields of etcd's Lease message. A third one is the time that was left when etcd last wrote it down.
+// The fields of etcd's Lease message: times in seconds. What remains is written only if it is known.
 const (
-	leaseID  = 1
-	leaseTTL = 2 // seconds
+	leaseID        = 1
+	leaseTTL       = 2
+	leaseRemaining = 3
 )
 
 func leaseRow(l *storage.Lease) (key, value []byte) {
 	value = protowire.AppendTag(value, leaseID, protowire.VarintType)
 	value = protowire.AppendVarint(value, uint64(l.ID))
 	value = protowire.AppendTag(value, leaseTTL, protowire.VarintType)
-	value = protowire.AppendVarint(value, uint64((l.TTLMillis+999)/1000))
+	value = protowire.AppendVarint(value, wholeSeconds(l.TTLMillis))
+	if l.RemainingMillis > 0 {
+		value = protowire.AppendTag(value, leaseRemaining, protowire.VarintType)
+		value = protowire.AppendVarint(value, wholeSeconds(l.RemainingMillis))
+	}
 	return number(uint64(l.ID)), value
 }
+
+func wholeSeconds(millis int64) uint64 { return uint64((millis + 999) / 1000) }
 
 // leaseTTLMax is etcd's own limit, in seconds.
 const leaseTTLMax = 9_000_000_000
 
 // parseLease undoes leaseRow.
 func parseLease(k, v []byte) (storage.Lease, error) {
-	var ttl uint64
+	var ttl, remaining uint64
 	for len(v) > 0 {
 		field, kind, n := protowire.ConsumeTag(v)
 		if n < 0 {
 			return storage.Lease{}, protowire.ParseError(n)
 		}
 		v = v[n:]
-		if field == leaseTTL && kind == protowire.VarintType {
+		switch {
+		case field == leaseTTL && kind == protowire.VarintType:
 			ttl, n = protowire.ConsumeVarint(v)
-		} else {
+		case field == leaseRemaining && kind == protowire.VarintType:
+			remaining, n = protowire.ConsumeVarint(v)
+		default:
 			n = protowire.ConsumeFieldValue(field, kind, v)
 		}
 		if n < 0 {
@@ -148,7 +158,7 @@ func parseLease(k, v []byte) (storage.Lease, error) {
 	if err == nil && (ttl == 0 || ttl > leaseTTLMax) {
 		err = fmt.Errorf("lease %016x has a TTL of %d s", id, ttl)
 	}
-	return storage.Lease{ID: int64(id), TTLMillis: int64(ttl) * 1000}, err
+	return storage.Lease{ID: int64(id), TTLMillis: int64(ttl) * 1000, RemainingMillis: int64(min(remaining, ttl)) * 1000}, err
 }
 
 func userRow(u *corepb.User) (key, value []byte, err error) {
