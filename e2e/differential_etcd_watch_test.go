@@ -188,6 +188,8 @@ func (w *twinWatch) same(what string) bool {
 	for id := range ids {
 		a, b := ours.items[id], theirs.items[id]
 		if slices.Equal(a, b) {
+			delete(ours.items, id)
+			delete(theirs.items, id)
 			continue
 		}
 		equal = false

@@ -31,11 +31,11 @@ func wholeSeconds(millis int64) int64 { return (millis + 999) / 1000 }
 
 // LeaseGrant makes a lease.
 func (s *leaseService) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
-	if r.TTL > leaseSecondsMax {
-		return nil, rpctypes.ErrGRPCLeaseTTLTooLarge
-	}
 	if err := s.permitSomebody(ctx); err != nil {
 		return nil, err
+	}
+	if r.TTL > leaseSecondsMax {
+		return nil, rpctypes.ErrGRPCLeaseTTLTooLarge
 	}
 	seconds := max(r.TTL, leaseSecondsMin)
 	for {
