@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/triglot/triglot/core/corepb"
 	"github.com/triglot/triglot/storage"
@@ -45,7 +46,7 @@ func BenchmarkApply64Puts(b *testing.B) {
 	for i := range payloads {
 		payloads[i], _ = oneOp(opPut(&corepb.Put{Key: benchKey(i * 7919), Value: value})).MarshalVT()
 	}
-	m, done := &machine{db: db}, &step{}
+	m, done := &machine{measures: newMeasures(), begun: time.Now(), db: db}, &step{}
 	n := 0
 	b.ReportAllocs()
 	for b.Loop() {

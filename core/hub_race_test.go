@@ -104,6 +104,30 @@ func TestOneShotWatchMissesNothingBetweenReadAndWatch(t *testing.T) {
 	}
 }
 
+// A watch is marked after its feed has looked at what it is owed, and by the time that is read the ring has moved on.
+func TestAnEventThatLeavesTheRingBetweenLookingAndReadingIsGiven(t *testing.T) {
+	s := newHubStore(t, HubOptions{EventsMax: 2})
+	f := s.hub.NewFeed()
+	defer f.Close()
+	if err := f.Add(1, Watch{Match: MatchAny, Key: []byte("k"), From: 2}); err != nil {
+		t.Fatal(err)
+	}
+	first := s.commit(putEvent("k"))
+	w, owed, next := f.front()
+	second := s.commit(putEvent("k"))
+	for _, other := range []string{"x", "y", "z"} {
+		s.commit(putEvent(other))
+	}
+	read := s.hub.read(w, owed, next, 1000)
+	if !f.settle(w, &read) || len(read.notice.Events) != 1 || read.notice.Events[0].Revision != first {
+		t.Errorf("first given: %q", noticeTexts([]Notice{read.notice}))
+	}
+	notices := f.Next(1000)
+	if len(notices) != 1 || len(notices[0].Events) != 1 || notices[0].Events[0].Revision != second {
+		t.Errorf("then given: %q, want revision %d", noticeTexts(notices), second)
+	}
+}
+
 func TestFeedsComeAndGoWhilePublishing(t *testing.T) {
 	s := newSharedStore(t, HubOptions{EventsMax: 64})
 	const owners, rounds = 6, 150

@@ -78,7 +78,8 @@ func (h *Hub) read(w *activeWatch, owed owedStretch, next int64, budget int) wat
 				return r
 			}
 		}
-		r.position = span.tail
+		// The ring may have gone beyond what is owed here; more may have been owed meanwhile, and be in the log by now.
+		r.position = min(span.tail, owed.last+1)
 		if r.full(w, budget) {
 			return r
 		}

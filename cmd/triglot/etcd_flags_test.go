@@ -271,6 +271,18 @@ func TestEtcdFileWinsOverFlagsAndVariables(t *testing.T) {
 	if !slices.ContainsFunc(notes, func(n etcdNote) bool { return n.warn && n.name == "odd" }) {
 		t.Errorf("the unknown key is not told: %v", notes)
 	}
+	write("discovery-config:\n  token: tok\n  client:\n    endpoints: [a:1, b:1]\n    request-timeout: 3000000000\n    odd: 1\n" +
+		"    secure:\n      cacert: ca\n    auth:\n      username: me\n      password: pw\n")
+	c, notes, err = etcdLine(nil, "--config-file", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := c.Discovery; d.token != "tok" || len(d.endpoints) != 2 || d.within != 5*time.Second || d.dialer.caFile != "ca" || d.dialer.user != "me:pw" {
+		t.Errorf("discovery: %+v", d)
+	}
+	if !slices.ContainsFunc(notes, func(n etcdNote) bool { return n.warn && n.name == "discovery-config.client.odd" }) {
+		t.Errorf("the unknown nested key is not told: %v", notes)
+	}
 	write("client-transport-security:\n  cert-file: x\n")
 	if _, _, err := etcdLine(nil, "--config-file", path); err == nil || !strings.Contains(err.Error(), "--cert-file and --key-file") {
 		t.Errorf("a certificate in the file: %v", err)

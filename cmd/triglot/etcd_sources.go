@@ -72,7 +72,7 @@ func gatherEtcd(given map[string]string, environ []string) (map[string]string, [
 	return all, append(notes, more...), err
 }
 
-// etcdSections are the nested parts of etcd's file, and the flags that their keys are.
+// etcdSections are the nested parts of etcd's file, by their paths, and the flags that their keys are.
 var etcdSections = map[string]map[string]string{
 	"client-transport-security": {
 		"cert-file": "cert-file", "key-file": "key-file", "client-cert-file": "client-cert-file", "client-key-file": "client-key-file",
@@ -85,17 +85,32 @@ var etcdSections = map[string]map[string]string{
 		"auto-tls": "peer-auto-tls", "allowed-cn": "peer-cert-allowed-cn", "allowed-hostname": "peer-cert-allowed-hostname",
 		"skip-client-san-verification": "peer-skip-client-san-verification",
 	},
+	"discovery-config": {"token": "discovery-token"},
+	"discovery-config.client": {
+		"endpoints": "discovery-endpoints", "dial-timeout": "discovery-dial-timeout", "request-timeout": "discovery-request-timeout",
+		"keepalive-time": "discovery-keepalive-time", "keepalive-timeout": "discovery-keepalive-timeout",
+	},
+	"discovery-config.client.secure": {
+		"cert": "discovery-cert", "key": "discovery-key", "cacert": "discovery-cacert",
+		"insecure-transport": "discovery-insecure-transport", "insecure-skip-tls-verify": "discovery-insecure-skip-tls-verify",
+	},
+	"discovery-config.client.auth": {"username": "discovery-user", "password": "discovery-password"},
+}
+
+// etcdNanoseconds are the flags whose value in the file is a number of nanoseconds, and which take no number otherwise.
+var etcdNanoseconds = []string{
+	"discovery-dial-timeout", "discovery-request-timeout", "discovery-keepalive-time", "discovery-keepalive-timeout",
 }
 
 // readEtcdFile reads etcd's YAML file: flags by their names, and two nested sections. Keys that etcd has not are told.
-func readEtcdFile(path string) (map[string]string, []etcdNote, error) {
-	raw, err := os.ReadFile(path)
+func readEtcdFile(file string) (map[string]string, []etcdNote, error) {
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--config-file: %w", err)
 	}
 	var document map[string]yaml.Node
 	if err := yaml.Unmarshal(raw, &document); err != nil {
-		return nil, nil, fmt.Errorf("--config-file: %s: %w", path, err)
+		return nil, nil, fmt.Errorf("--config-file: %s: %w", file, err)
 	}
 	names := map[string]etcdFlag{}
 	for _, f := range etcdFlags() {
@@ -109,33 +124,42 @@ func readEtcdFile(path string) (map[string]string, []etcdNote, error) {
 			return nil
 		}
 		text, err := etcdScalar(node)
+		if err == nil && slices.Contains(etcdNanoseconds, name) {
+			text, err = nanoseconds(text)
+		}
 		if err == nil && text != "" {
 			err = etcdValue{all, name, f.toggle}.Set(text)
 		}
 		if err != nil {
-			return fmt.Errorf("--config-file: %s:%d: %s: %w", path, node.Line, key, err)
+			return fmt.Errorf("--config-file: %s:%d: %s: %w", file, node.Line, key, err)
 		}
 		return nil
 	}
-	for _, key := range slices.Sorted(maps.Keys(document)) {
-		node := document[key]
-		section, nested := etcdSections[key]
-		if !nested {
-			if err := set(key, key, &node); err != nil {
-				return nil, nil, err
+	var walk func(section string, keys map[string]yaml.Node) error
+	walk = func(section string, keys map[string]yaml.Node) error {
+		for _, key := range slices.Sorted(maps.Keys(keys)) {
+			node, name, path := keys[key], key, key
+			if section != "" {
+				name, path = etcdSections[section][key], section+"."+key
 			}
-			continue
-		}
-		var inner map[string]yaml.Node
-		if err := node.Decode(&inner); err != nil {
-			return nil, nil, fmt.Errorf("--config-file: %s:%d: %s: %w", path, node.Line, key, err)
-		}
-		for _, sub := range slices.Sorted(maps.Keys(inner)) {
-			value := inner[sub]
-			if err := set(section[sub], key+"."+sub, &value); err != nil {
-				return nil, nil, err
+			if _, nested := etcdSections[path]; !nested {
+				if err := set(name, path, &node); err != nil {
+					return err
+				}
+				continue
+			}
+			var inner map[string]yaml.Node
+			if err := node.Decode(&inner); err != nil {
+				return fmt.Errorf("--config-file: %s:%d: %s: %w", file, node.Line, path, err)
+			}
+			if err := walk(path, inner); err != nil {
+				return err
 			}
 		}
+		return nil
+	}
+	if err := walk("", document); err != nil {
+		return nil, nil, err
 	}
 	return all, notes, nil
 }
