@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/grpcsvc/electionpb"
@@ -166,6 +167,7 @@ func New(store *core.Store, opts Options) *Server {
 	lockpb.RegisterLockServer(s.grpc, &lockService{recipes: newRecipes(s)})
 	electionpb.RegisterElectionServer(s.grpc, &electionService{recipes: newRecipes(s)})
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthService{Server: s.health, lifetime: s.lifetime})
+	reflectionpb.RegisterServerReflectionServer(s.grpc, newReflection(s))
 	front, err := newFront(s)
 	if err != nil {
 		panic(err) // rows of a table that contradict each other: a mistake of this package
