@@ -368,3 +368,47 @@ func FuzzReadBackup(f *testing.F) {
 		}
 	})
 }
+
+// A store whose clients have seen more than is in the backup goes on behind that, and has no history to show.
+func TestARestoreMayPassOverRevisions(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	fillStore(t, s)
+	backup, was := backUp(t, s), s.Revision()
+	view, err := s.View(t.Context(), Local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer view.Close()
+	for what, from := range map[string]RestoreConfig{
+		"a backup": {Backup: bytes.NewReader(backup)}, "contents": {Contents: contentsOf(view)},
+	} {
+		from.DataDir, from.Name, from.PeerURLs, from.BumpRevision = filepath.Join(t.TempDir(), "data"), "test", []string{"http://a:1"}, 1000
+		info, err := Restore(t.Context(), from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		restored := openStore(t, from.DataDir)
+		if restored.Revision() != was+1000 || restored.Compacted() != was+1000 || info.Revision != was+1000 {
+			t.Errorf("%s of revision %d is at %d, compacted at %d, and said to be at %d", what, was, restored.Revision(), restored.Compacted(), info.Revision)
+		}
+		now, err := restored.View(t.Context(), Linearizable)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k := now.Get(0, []byte("k19")); k == nil || k.ModRevision > was {
+			t.Errorf("%s: a key is %+v", what, k)
+		}
+		now.Close()
+		if result, err := restored.Do(t.Context(), oneOp(putOp("k", "after"))); err != nil || result.Revision != was+1001 {
+			t.Errorf("%s: the next write is %+v %v", what, result, err)
+		}
+	}
+	for _, bump := range []int64{-1, RevisionMax} {
+		_, err := Restore(t.Context(), RestoreConfig{
+			DataDir: filepath.Join(t.TempDir(), "data"), Name: "test", PeerURLs: []string{"http://a:1"}, Backup: bytes.NewReader(backup), BumpRevision: bump,
+		})
+		if err == nil || !strings.Contains(err.Error(), "cannot be bumped") {
+			t.Errorf("by %d: %v", bump, err)
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"math"
 	"time"
 
 	"github.com/triglot/triglot/core/corepb"
@@ -38,7 +37,7 @@ const (
 
 // loadContents makes them the state of a new database, all but the members.
 func loadContents(ctx context.Context, db *storage.DB, c *Contents) error {
-	if c.Info.Revision < 1 || c.Info.Revision == math.MaxInt64 || c.Info.Compacted < 0 || c.Info.Compacted > c.Info.Revision {
+	if c.Info.Revision < 1 || c.Info.Revision > RevisionMax || c.Info.Compacted < 0 || c.Info.Compacted > c.Info.Revision {
 		return fmt.Errorf("%w: it is of revision %d, compacted at %d", ErrDamagedBackup, c.Info.Revision, c.Info.Compacted)
 	}
 	l := &loader{db: db, now: time.Now().UnixMilli()}

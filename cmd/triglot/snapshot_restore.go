@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,7 +18,8 @@ import (
 
 func newSnapshotRestoreCommand() *cobra.Command {
 	var cfg config
-	var skipHashCheck bool
+	var skipHashCheck, markCompacted bool
+	var bump int64
 	table := map[string]setting{}
 	for _, s := range cfg.settings() { // sets the defaults, too
 		table[s.name] = s
@@ -29,7 +31,8 @@ func newSnapshotRestoreCommand() *cobra.Command {
 
 Run it once for every member of the new cluster, with the same file, the same --initial-cluster and the member's own
 --name and --data-dir, which must be empty or not there; then start the members with the same flags. The new cluster has
-an identity of its own: members of the old one are refused. Revisions go on from that of the backup.
+an identity of its own: members of the old one are refused. Revisions go on from that of the backup. Where clients remember
+revisions, as Kubernetes does, --bump-revision with --mark-compacted passes over those that they may have seen since.
 
 Without --initial-cluster the new cluster has this one member. Where members talk TLS with each other, write the addresses
 as https://host:port.
@@ -44,7 +47,10 @@ users their passwords. With --skip-hash-check it may be the file member/snap/db 
 			if err := cfg.checkRestore(); err != nil {
 				return err
 			}
-			info, err := restore(cmd.Context(), &cfg, args[0], skipHashCheck, cmd.ErrOrStderr())
+			if (bump > 0) != markCompacted {
+				return errors.New("--bump-revision and --mark-compacted go together: revisions that are passed over can have no history")
+			}
+			info, err := restore(cmd.Context(), &cfg, args[0], skipHashCheck, bump, cmd.ErrOrStderr())
 			if err != nil {
 				return fmt.Errorf("restoring %s into %s: %w", args[0], cfg.DataDir, hint(err))
 			}
@@ -57,6 +63,8 @@ users their passwords. With --skip-hash-check it may be the file member/snap/db 
 		cmd.Flags().Var(table[name].value, name, table[name].help)
 	}
 	registerSkipHashCheck(cmd, &skipHashCheck)
+	cmd.Flags().Int64Var(&bump, "bump-revision", 0, "let revisions go on so much later than they would, past those that clients saw after the backup was made")
+	cmd.Flags().BoolVar(&markCompacted, "mark-compacted", false, "count all history as compacted, so that watches begin anew; with --bump-revision")
 	cmd.Flag("data-dir").Usage = "directory to make"
 	cmd.Flag("advertise-peer").Usage = "where other members reach this one, if there is no --initial-cluster"
 	cmd.Flag("advertise-peer").DefValue = ""
@@ -87,7 +95,7 @@ func (c *config) checkRestore() error {
 }
 
 // restore makes the data directory, which is there when all of the file has been checked.
-func restore(ctx context.Context, cfg *config, path string, skipHashCheck bool, progressOut io.Writer) (info core.BackupInfo, err error) {
+func restore(ctx context.Context, cfg *config, path string, skipHashCheck bool, bump int64, progressOut io.Writer) (info core.BackupInfo, err error) {
 	members := initialMembers(cfg)
 	if len(members) == 0 {
 		place := cfg.AdvertisePeer
@@ -98,7 +106,7 @@ func restore(ctx context.Context, cfg *config, path string, skipHashCheck bool, 
 	}
 	p := newProgress(progressOut, "restoring "+path)
 	defer p.end()
-	into := core.RestoreConfig{DataDir: cfg.DataDir, Name: cfg.Name, InitialCluster: members, ClusterToken: cfg.ClusterToken}
+	into := core.RestoreConfig{DataDir: cfg.DataDir, Name: cfg.Name, InitialCluster: members, ClusterToken: cfg.ClusterToken, BumpRevision: bump}
 	if etcdfile.Is(path) {
 		options := etcdfile.ReadOptions{SkipHashCheck: skipHashCheck, Progress: p.step}
 		err = etcdfile.Read(ctx, path, options, func(contents *core.Contents) error {
