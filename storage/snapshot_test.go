@@ -113,8 +113,11 @@ func entries(t testing.TB, fsys vfs.FS, dir string) []string {
 // awaitRemoved returns when a directory in dir is gone, which happens beside everything else and is told to nobody.
 func awaitRemoved(t testing.TB, fsys vfs.FS, dir, name string) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); slices.Contains(entries(t, fsys, dir), name); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	late := time.After(30 * time.Second)
+	for slices.Contains(entries(t, fsys, dir), name) {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-late:
 			t.Fatalf("%s is still there", name)
 		}
 	}

@@ -4,5 +4,6 @@
 //	file        concept
 //	schema.go   buckets, keys and values, as etcd 3.4 to 3.7 have them
 //	write.go    a view of a store as a file
+//	pages.go    the pages of a file, of which nothing is believed
 //	read.go     a file as contents that a store can be made of
 package etcdfile
