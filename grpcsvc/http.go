@@ -49,6 +49,9 @@ func newFront(s *Server) (*front, error) {
 	if s.opts.Metrics != nil {
 		f.mux.Handle("/metrics", s.opts.Metrics)
 	}
+	if s.opts.Profiles != nil {
+		f.mux.Handle("/debug/pprof/", s.opts.Profiles)
+	}
 	if !s.opts.NoGateway {
 		var err error
 		if f.gateway, err = newGateway(f); err != nil {

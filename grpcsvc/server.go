@@ -60,6 +60,7 @@ type Options struct {
 	// of a request; 10 s.
 	HandshakeTimeout time.Duration
 	Metrics          http.Handler // what answers /metrics; nil = nothing does
+	Profiles         http.Handler // what answers /debug/pprof/; nil = nothing does
 	Meters           *Meters      // what requests are counted in; nil = meters of its own
 	NoGateway        bool         // answer no calls in JSON
 	// Origins are those whose pages may read answers over HTTP (CORS), and Hosts the names that requests without TLS may be

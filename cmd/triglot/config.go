@@ -113,6 +113,7 @@ type config struct {
 	RESPEvents                string
 	LogLevel                  string
 	LogFormat                 string
+	LogOutput                 string
 	PProf                     bool
 
 	// What only etcd's command line sets.
@@ -237,6 +238,7 @@ func (c *config) settings() []setting {
 		{groupStorage, "unsafe-no-fsync", toggle(&c.NoSync, false), "do not sync the log: when the power fails, what was acknowledged is lost, and maybe all; for tests that are in a hurry"},
 
 		{groupInsight, "log-level", choice(&c.LogLevel, "info", "debug", "info", "warn", "error"), "least severe lines that are logged"},
+		{groupInsight, "log-output", logOutput(&c.LogOutput, logToStderr), "where the log goes: stderr, stdout or files, which are appended to, with a comma between"},
 		{groupInsight, "log-format", choice(&c.LogFormat, "text", "text", "json"), "form of log lines; json leaves the summary at start out"},
 		{groupInsight, "pprof", toggle(&c.PProf, false), "serve profiles under /debug/pprof/ of --listen-metrics"},
 	}
@@ -353,7 +355,7 @@ func (c *config) check() error {
 	case c.ZKMinSession > c.ZKMaxSession:
 		return fmt.Errorf("--zk-min-session-timeout (%s) is longer than --zk-max-session-timeout (%s)",
 			printDuration(c.ZKMinSession), printDuration(c.ZKMaxSession))
-	case c.PProf && c.ListenMetrics == "":
+	case c.PProf && c.ListenMetrics == "" && !c.AsEtcd:
 		return errors.New("--pprof needs --listen-metrics, which is turned off")
 	}
 	if err := c.checkClientTLS(); err != nil {

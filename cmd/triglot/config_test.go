@@ -76,7 +76,7 @@ func TestEverySettingWorksAsFlagVariableAndLineOfTheFile(t *testing.T) {
 		"string": "other", "address": "10.0.0.1:99", "number": "1234", "size": "3MiB", "duration": "7s", "bool": "true",
 		"debug|info|warn|error": "debug", "text|json": "json", "letters": "KEx", "new|existing": "existing",
 		"TLS1.2|TLS1.3": "TLS1.2", "|TLS1.2|TLS1.3": "TLS1.2",
-		"members": "default=10.0.0.1:2380,b=10.0.0.2:2380", "addresses": "10.0.0.1:99",
+		"members": "default=10.0.0.1:2380,b=10.0.0.2:2380", "addresses": "10.0.0.1:99", "places": "stdout,/var/log/triglot.log",
 	}
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("a secret"), 0o600); err != nil {
@@ -152,7 +152,7 @@ func TestTheDocumentedDefaults(t *testing.T) {
 		TLSMinVersion: "TLS1.2", SelfSignedYears: 1, MaxStreams: math.MaxUint32, ClientPingMin: 5 * time.Second, ServerPing: 2 * time.Hour, ServerPingWait: 20 * time.Second,
 		ProgressInterval: 10 * time.Minute, Gateway: true, CORS: "*", HostWhitelist: "*", AuthToken: "simple", AuthTokenTTL: 5 * time.Minute, BcryptCost: 10,
 		HistoryAge: time.Hour, HistoryBytes: 1 << 30, WatchRingEvents: 1 << 16, WatchRingBytes: 16 << 20,
-		BlockCacheBytes: 32 << 20, RowCacheBytes: 32 << 20, MemtableBytes: 8 << 20, LogLevel: "info", LogFormat: "text",
+		BlockCacheBytes: 32 << 20, RowCacheBytes: 32 << 20, MemtableBytes: 8 << 20, LogLevel: "info", LogOutput: "stderr", LogFormat: "text",
 	}
 	if cfg != want {
 		t.Errorf("defaults are\n%+v, want\n%+v", cfg, want)

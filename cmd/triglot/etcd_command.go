@@ -63,7 +63,11 @@ func runEtcd(args, environ []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	logger := newLogger(&cfg, stderr)
+	out, err := openLog(&cfg, stderr)
+	if err != nil {
+		return err
+	}
+	logger := newLogger(&cfg, out)
 	for _, note := range notes {
 		if note.warn {
 			logger.Warn(note.text, "name", note.name)
@@ -248,9 +252,6 @@ func checkEtcd(given map[string]string) error {
 	}
 	if gates := given["feature-gates"]; isOn(gates, gateCheckpointPersist) && !isOn(gates, gateCheckpoint) {
 		return errors.New("--feature-gates: enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint")
-	}
-	if given["enable-pprof"] == "true" && given["listen-metrics-urls"] == "" {
-		return errors.New("--enable-pprof needs --listen-metrics-urls, where profiles are served")
 	}
 	return nil
 }

@@ -204,6 +204,20 @@ func logLevel(s string) (string, error) {
 	return s, nil
 }
 
+// logOutputs are places of the log: "default" is etcd's word for stderr.
+func logOutputs(s string) (string, error) {
+	all := splitList(s)
+	for i, to := range all {
+		switch to {
+		case "default":
+			all[i] = logToStderr
+		case "systemd/journal":
+			return "", errors.New("systemd/journal is not supported: systemd takes stderr to its journal")
+		}
+	}
+	return strings.Join(all, ","), nil
+}
+
 func logFormat(s string) (string, error) {
 	if s == "console" {
 		return "text", nil

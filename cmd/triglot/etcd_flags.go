@@ -121,10 +121,10 @@ func etcdFlags() []etcdFlag {
 		mapsTo("host-whitelist", "*", "host-whitelist", nil),
 		mapsTo("log-level", "info", "log-level", logLevel),
 		mapsTo("log-format", "json", "log-format", logFormat),
+		mapsTo("log-outputs", "default", "log-output", logOutputs),
 
 		refuses("discovery-fallback", "exit", "there are no proxies"),
 		refuses("logger", "zap", "there is one logger"),
-		refuses("log-outputs", "default", "the log goes to stderr", "stderr"),
 		{name: "feature-gates", fate: etcdRefused, note: "LeaseCheckpoint is `--lease-checkpoint-interval`; what etcd's inside has besides cannot be switched"},
 
 		finds("discovery-srv", "", "a domain whose SRV records name the members"),
@@ -147,7 +147,7 @@ func etcdFlags() []etcdFlag {
 	},
 		switched("false",
 			mapsTo("socket-reuse-port", "", "socket-reuse-port", nil),
-			refuses("enable-log-rotation", "", "the log goes to stderr: rotate what reads it"),
+			refuses("enable-log-rotation", "", "files of the log are appended to, and may be truncated by what rotates them"),
 			refuses("enable-distributed-tracing", "", noTracing),
 			refuses("memory-mlock", "", "memory is not locked"),
 			mapsTo("unsafe-no-fsync", "", "unsafe-no-fsync", nil),

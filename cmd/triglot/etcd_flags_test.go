@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -127,17 +128,17 @@ func TestEtcdFlagsAreMapped(t *testing.T) {
 	c, _, err := etcdLine([]string{"TRIGLOT_LISTEN_RESP=127.0.0.1:6379", "TRIGLOT_NAME=no", "TRIGLOT_ADVERTISE_ETCD=http://10.0.0.1:1", "ETCD_NAME=no", "ETCD_MAX_TXN_OPS=7"},
 		append(urls, "--name", "x", "-name=a", "--listen-peer-urls=http://127.0.0.1:20001", "--initial-advertise-peer-urls=http://localhost:20001",
 			"--initial-cluster=a=http://localhost:20001,b=http://localhost:20006", "--initial-cluster-token=new", "--heartbeat-interval=50",
-			"--election-timeout", "500", "--auto-compaction-retention=2", "--log-format=console", "--log-level=fatal", "--snapshot-count=100",
+			"--election-timeout", "500", "--auto-compaction-retention=2", "--log-format=console", "--log-level=fatal", "--log-outputs=default,stdout,/a", "--snapshot-count=100",
 			"--quota-backend-bytes=-1", "--auth-token-ttl=60", "--bcrypt-cost=99", "--auto-tls=false", "--strict-reconfig-check=false", "--feature-gates=FastLeaseKeepAlive=true")...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := []any{c.Name, c.DataDir, c.ListenEtcd, c.AdvertiseEtcd, c.ListenPeer, c.AdvertisePeer, c.InitialCluster,
 		c.ClusterToken, c.HeartbeatInterval, c.ElectionTimeout, c.HistoryAge, c.LogFormat, c.LogLevel, c.ListenRESP, c.ListenZK, c.MaxTxnOps,
-		c.QuotaBytes, c.AuthTokenTTL, c.BcryptCost}
+		c.QuotaBytes, c.AuthTokenTTL, c.BcryptCost, c.LogOutput}
 	want := []any{"a", "a.etcd", "plain:127.0.0.1:20000,plain:[::1]:20000", "http://0.0.0.0:20000", "127.0.0.1:20001", "http://localhost:20001",
 		"a=http://localhost:20001,b=http://localhost:20006", "new", 50 * time.Millisecond, 500 * time.Millisecond, 2 * time.Hour, "text",
-		"error", "127.0.0.1:6379", "", 7, int64(0), time.Minute, 10}
+		"error", "127.0.0.1:6379", "", 7, int64(0), time.Minute, 10, "stderr,stdout,/a"}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
@@ -179,7 +180,7 @@ func TestEtcdFlagsThatWouldNotBeKeptAreRefusedByName(t *testing.T) {
 		{"--feature-gates=SetMemberLocalAddr=true", "--feature-gates: SetMemberLocalAddr=true"},
 		{"--feature-gates=LeaseCheckpoint=maybe", "--feature-gates: LeaseCheckpoint=maybe"},
 		{"--feature-gates=LeaseCheckpointPersist=true", "requires enabling feature gate LeaseCheckpoint"},
-		{"--log-outputs=stderr,/var/log/etcd", "--log-outputs: "},
+		{"--log-outputs=stderr,systemd/journal", "--log-outputs: "},
 		{"--auto-compaction-mode=revision --auto-compaction-retention=5m", "--auto-compaction-retention: "},
 		{"--auto-compaction-mode=sometimes", "--auto-compaction-mode: "},
 		{"--listen-client-urls=https://localhost:1 --advertise-client-urls=https://localhost:1", "--listen-client-urls: "},
@@ -200,7 +201,6 @@ func TestEtcdFlagsThatWouldNotBeKeptAreRefusedByName(t *testing.T) {
 		{"--initial-cluster-state=old", "--initial-cluster-state: "},
 		{"--election-timeout=400", "--election-timeout"},
 		{"--heartbeat-interval=1s", "--heartbeat-interval: "},
-		{"--enable-pprof", "--enable-pprof "},
 		{"--no-such-flag", "no-such-flag"},
 		{"gateway start", "etcd gateway"},
 		{"stray", `"stray" is not a valid flag`},
@@ -327,7 +327,7 @@ func TestEtcdByNameServesAndKeepsItsData(t *testing.T) {
 	start := func() (*process, *grpc.ClientConn) {
 		cmd := exec.Command(program, "--name=m0", "--data-dir", data, "--listen-client-urls", client, "--advertise-client-urls="+client,
 			"--listen-peer-urls="+peer, "--initial-advertise-peer-urls", peer, "--initial-cluster=m0="+peer, "--initial-cluster-state=new",
-			"--initial-cluster-token=t", "--snapshot-count=10000")
+			"--initial-cluster-token=t", "--snapshot-count=10000", "--enable-pprof")
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "ETCD_VERIFY=all"}
 		p := launch(t, cmd, "ready to serve client requests")
 		conn, err := grpc.NewClient(strings.TrimPrefix(client, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -341,6 +341,11 @@ func TestEtcdByNameServesAndKeepsItsData(t *testing.T) {
 	defer cancel()
 
 	p, conn := start()
+	if profiles, err := http.Get(client + "/debug/pprof/"); err != nil || profiles.StatusCode != http.StatusOK {
+		t.Errorf("profiles on the port of clients: %v %v", profiles, err)
+	} else {
+		profiles.Body.Close()
+	}
 	if _, err := pb.NewKVClient(conn).Put(ctx, &pb.PutRequest{Key: []byte("k"), Value: []byte("v")}); err != nil {
 		t.Fatal(err)
 	}

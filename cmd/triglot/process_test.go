@@ -323,6 +323,30 @@ func TestLogLinesInJSONAreNotMixedWithASummary(t *testing.T) {
 	}
 }
 
+func TestTheLogGoesWhereItIsSent(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(file, []byte("of an earlier run\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := launch(t, exec.Command(binary, append(anywhere(t.TempDir()), "--log-output=stderr,"+file)...), "msg=ready")
+	if code := p.end(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"of an earlier run\n", "msg=ready", "msg=stopped"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("no %q in the file:\n%s", want, text)
+		}
+	}
+	if !strings.Contains(p.stderr(), "msg=stopped") {
+		t.Errorf("nothing of it is on stderr:\n%s", p.stderr())
+	}
+	fails(t, append(anywhere(t.TempDir()), "--log-output="+filepath.Join(file, "below")), nil, "--log-output", "not a directory")
+}
+
 func TestADataDirectoryServesOneProcess(t *testing.T) {
 	dir := t.TempDir()
 	p := launchServer(t, anywhere(dir)...)

@@ -58,7 +58,11 @@ type servedAt struct{ protocol, address string }
 
 // serve runs a member in this process until a signal ends it or its store fails.
 func serve(cfg *config, unknownVariables []string, stderr io.Writer) error {
-	logger := newLogger(cfg, stderr)
+	out, err := openLog(cfg, stderr)
+	if err != nil {
+		return err
+	}
+	logger := newLogger(cfg, out)
 	logLibraries(logger)
 	if len(unknownVariables) > 0 {
 		logger.Warn("environment variables with names of no setting are ignored", "variables", unknownVariables)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -124,6 +125,10 @@ func newAdapters(cfg *config, store *core.Store, at addresses, insight *insight,
 	if len(unknown) > 0 {
 		logger.Warn("options of --auth-token that there are not are ignored", "options", unknown)
 	}
+	var profiles http.Handler
+	if cfg.PProf && cfg.AsEtcd { // which has them on the port of its clients
+		profiles = profileRoutes()
+	}
 	return map[protocols.Protocol]adapter{
 		protocols.RESP: resp.New(store, resp.Options{
 			MaxRequestBytes: int(cfg.MaxRequestBytes), LocalReads: cfg.RESPLocalReads, AlwaysMaster: cfg.RESPAlwaysMaster,
@@ -136,7 +141,7 @@ func newAdapters(cfg *config, store *core.Store, at addresses, insight *insight,
 			LeaderPatience: leaderElections * cfg.ElectionTimeout, ServerOptions: insight.grpc.options(), Version: version, Logger: logger,
 			ScratchDir: cfg.DataDir,
 			Tokens:     tokens, BcryptCost: cfg.BcryptCost, ClientCertAuth: cfg.ClientCertAuth,
-			HandshakeTimeout: cfg.HandshakeTimeout, Metrics: insight.metrics(), Meters: insight.meters, NoGateway: !cfg.Gateway,
+			HandshakeTimeout: cfg.HandshakeTimeout, Metrics: insight.metrics(), Profiles: profiles, Meters: insight.meters, NoGateway: !cfg.Gateway,
 			MaxStreams: uint32(cfg.MaxStreams), ProgressInterval: cfg.ProgressInterval,
 			ClientPingMin: cfg.ClientPingMin, ServerPing: cfg.ServerPing, ServerPingTimeout: cfg.ServerPingWait,
 			Origins: splitList(cfg.CORS), Hosts: splitList(cfg.HostWhitelist),
