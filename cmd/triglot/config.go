@@ -44,6 +44,7 @@ type config struct {
 	PeerClientKeyFile   string
 	PeerCRLFile         string
 	PeerAllowedNames    string
+	PeerSkipSAN         bool
 	PeerAllowedHosts    string
 	PeerAutoTLS         bool
 	DevCluster          int
@@ -165,6 +166,7 @@ func (c *config) settings() []setting {
 		{groupCluster, "peer-client-cert-file", text(&c.PeerClientCertFile, ""), "certificate that is shown to members that this one calls, in place of --peer-cert-file"},
 		{groupCluster, "peer-client-key-file", text(&c.PeerClientKeyFile, ""), "and its key"},
 		{groupCluster, "peer-crl-file", text(&c.PeerCRLFile, ""), "revoked certificates of members"},
+		{groupCluster, "peer-skip-client-san-verification", toggle(&c.PeerSkipSAN, false), "let members call from addresses that their certificates are not for"},
 		{groupCluster, "peer-cert-allowed-cn", text(&c.PeerAllowedNames, ""), "common names that members' certificates may have, with a comma between; empty for any"},
 		{groupCluster, "peer-cert-allowed-hostname", text(&c.PeerAllowedHosts, ""), "host names of which a member's certificate has to name one, with a comma between"},
 		{groupCluster, "peer-auto-tls", toggle(&c.PeerAutoTLS, false), "TLS between members with certificates that nobody vouches for: what is said is secret, who says it is not known"},

@@ -85,7 +85,7 @@ func peerTLS(cfg *config) (*transport.TLSConfig, error) {
 	t := &transport.TLSConfig{
 		CertFile: cfg.PeerCertFile, KeyFile: cfg.PeerKeyFile, TrustedCAFile: cfg.PeerTrustedCAFile, CRLFile: cfg.PeerCRLFile,
 		AllowedNames: splitList(cfg.PeerAllowedNames), AllowedHostnames: splitList(cfg.PeerAllowedHosts),
-		OneSided: cfg.PeerOneSided, ClientCertFile: cfg.PeerClientCertFile, ClientKeyFile: cfg.PeerClientKeyFile,
+		SkipCallerCheck: cfg.PeerSkipSAN, OneSided: cfg.PeerOneSided, ClientCertFile: cfg.PeerClientCertFile, ClientKeyFile: cfg.PeerClientKeyFile,
 	}
 	if t.CertFile != "" {
 		return t, nil

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 )
@@ -29,6 +30,9 @@ type TLSConfig struct {
 	CRLFile          string
 	AllowedNames     []string
 	AllowedHostnames []string
+
+	// SkipCallerCheck lets who calls do so from anywhere, and not only from where its certificate is for (caller_name.go).
+	SkipCallerCheck bool
 
 	// ClientCertFile and ClientKeyFile are shown to those who are called, in place of the certificate above.
 	ClientCertFile, ClientKeyFile string
@@ -67,8 +71,12 @@ func (c *TLSConfig) server() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		NextProtos: []string{"h2"},
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return c.config()
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			config, err := c.config()
+			if err == nil && !c.SkipCallerCheck {
+				checkPlace(config, net.DefaultResolver, hello)
+			}
+			return config, err
 		},
 	}
 }

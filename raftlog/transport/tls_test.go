@@ -49,6 +49,10 @@ func newAuthority(t *testing.T) *authority {
 
 // issue writes a certificate for 127.0.0.1 that is signed by a, and lets its holder trust those of trusted.
 func (a *authority) issue(t *testing.T, trusted *authority) *TLSConfig {
+	return a.issueFor(t, trusted, net.IPv4(127, 0, 0, 1))
+}
+
+func (a *authority) issueFor(t *testing.T, trusted *authority, address net.IP) *TLSConfig {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +63,7 @@ func (a *authority) issue(t *testing.T, trusted *authority) *TLSConfig {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IPAddresses: []net.IP{address},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &key.PublicKey, a.key)
 	if err != nil {
