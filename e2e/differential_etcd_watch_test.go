@@ -143,7 +143,8 @@ func (l *watchLog) until(done func() bool, nudge func()) error {
 
 // drain reads everything that both servers have to say about what happened until now, and compares it. It relies on
 // reports of progress, of which etcd makes none as long as a watcher of the stream waits for a later revision, and no
-// more once one has been cancelled by a compaction.
+// more once one has been cancelled by a compaction. A report of before a watcher was made says nothing about it: after a
+// drain, a watcher that begins in the past needs a change before the next.
 func (w *twinWatch) drain(what string) bool {
 	w.pair.t.Helper()
 	for i, l := range w.logs {

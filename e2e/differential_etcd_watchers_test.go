@@ -47,6 +47,7 @@ var etcdWatchCases = []etcdCase{
 		Txn success:{request_put:{key:"a" value:"1"}} success:{request_put:{key:"b" value:"1"}} success:{request_delete_range:{key:"a" range_end:"\x00"}}
 		w: drain
 		w: create key:"a" range_end:"z" prev_kv:true start_revision:@1
+		Put key:"other" value:"what the drain waits for"
 		w: drain
 	`},
 	{"watching from a revision", `
