@@ -33,15 +33,19 @@ func TestEtcdctlRunsACluster(t *testing.T) {
 	leader := c.awaitLeader()
 	follower := c.followers(leader)[0]
 
-	list := follower.etcdctl(t, "member", "list")
-	if n := strings.Count(list, ", started, "); n != 3 {
-		t.Errorf("member list shows %d members that are started:\n%s", n, list)
-	}
-	for _, m := range c.all() {
-		if !strings.Contains(list, m.name+", http://"+m.front+", http://"+m.etcd) {
-			t.Errorf("member list does not show %s at %s and %s:\n%s", m.name, m.front, m.etcd, list)
+	// Members serve before all have told the others where their clients find them.
+	eventually(t, "etcdctl member list", func() error {
+		list := follower.etcdctl(t, "member", "list")
+		if n := strings.Count(list, ", started, "); n != 3 {
+			return fmt.Errorf("it shows %d members that are started:\n%s", n, list)
 		}
-	}
+		for _, m := range c.all() {
+			if !strings.Contains(list, m.name+", http://"+m.front+", http://"+m.etcd) {
+				return fmt.Errorf("it does not show %s at %s and %s:\n%s", m.name, m.front, m.etcd, list)
+			}
+		}
+		return nil
+	})
 	status := follower.etcdctl(t, "endpoint", "status", "--cluster", "-w", "fields")
 	if n := strings.Count(status, `"Endpoint"`); n != 3 {
 		t.Errorf("endpoint status --cluster shows %d members:\n%s", n, status)
