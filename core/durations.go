@@ -35,15 +35,24 @@ func (d *Durations) Add(took time.Duration) { d.AddSeconds(took.Seconds()) }
 func (d *Durations) Since(begun time.Time) { d.Add(time.Since(begun)) }
 
 // AddSeconds counts one that may be longer than a time.Duration.
-func (d *Durations) AddSeconds(took float64) {
+func (d *Durations) AddSeconds(took float64) { d.add(took, 1) }
+
+// AddAll counts n that took a time together, each as long as the others.
+func (d *Durations) AddAll(took time.Duration, n int) {
+	if n > 0 {
+		d.add(took.Seconds()/float64(n), n)
+	}
+}
+
+func (d *Durations) add(each float64, n int) {
 	bucket := 0
-	for bound := d.first; bucket < len(d.counts)-1 && took > bound; bound *= 2 {
+	for bound := d.first; bucket < len(d.counts)-1 && each > bound; bound *= 2 {
 		bucket++
 	}
-	d.counts[bucket].Add(1)
+	d.counts[bucket].Add(uint64(n))
 	for {
 		before := d.sum.Load()
-		if d.sum.CompareAndSwap(before, math.Float64bits(math.Float64frombits(before)+took)) {
+		if d.sum.CompareAndSwap(before, math.Float64bits(math.Float64frombits(before)+each*float64(n))) {
 			return
 		}
 	}

@@ -95,7 +95,7 @@ func BenchmarkFanOutEncode1000(b *testing.B) {
 	for b.Loop() {
 		for id := range int64(1000) {
 			notice.ID = id
-			if err := w.send(&notice); err != nil {
+			if _, _, err := w.send(&notice); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -34,18 +34,23 @@ func (w *watchStream) deliver() error {
 		w.bound = eventsFirst
 		return w.tellProgress()
 	}
-	taken, sent := 0, 0
+	taken := 0
 	for i := range notices {
 		taken += len(notices[i].Events)
 	}
-	w.opts.Meters.waiting.Add(int64(taken))
-	defer func() { w.opts.Meters.waiting.Add(int64(sent - taken)) }() // those that are not sent are gone with the stream
+	begun, meters := time.Now(), w.opts.Meters
+	meters.waiting.Add(int64(taken))
+	events, messages := 0, 0
+	defer func() {
+		meters.waiting.Add(-int64(taken)) // those that are not sent are gone with the stream
+		meters.sent(events, messages, time.Since(begun))
+	}()
 	for i := range notices {
-		if err := w.send(&notices[i]); err != nil {
+		n, m, err := w.send(&notices[i])
+		events, messages = events+n, messages+m
+		if err != nil {
 			return err
 		}
-		sent += len(notices[i].Events)
-		w.opts.Meters.waiting.Add(-int64(len(notices[i].Events)))
 	}
 	if taken >= w.bound {
 		w.bound = min(2*w.bound, eventsMax)
@@ -53,33 +58,32 @@ func (w *watchStream) deliver() error {
 	return nil
 }
 
-// send tells one watcher what happened to it.
-func (w *watchStream) send(notice *core.Notice) error {
+// send tells one watcher what happened to it, and says how many events it sent, in how many messages.
+func (w *watchStream) send(notice *core.Notice) (sent, messages int, err error) {
 	watcher := w.watchers[notice.ID]
 	switch {
 	case watcher == nil || watcher.compacted:
-		return nil
+		return 0, 0, nil
 	case notice.Err != nil:
-		return statusOf(notice.Err)
+		return 0, 0, statusOf(notice.Err)
 	case notice.Compacted != 0:
 		watcher.compacted = true
-		return w.sendCompacted(watcher.id, notice.Compacted)
+		return 0, 0, w.sendCompacted(watcher.id, notice.Compacted)
 	}
 	events := watcher.events(notice.Events, w.store.Compacted())
 	for len(events) != 0 {
 		watcher.quiet = false
-		begun := time.Now()
 		n := messageLength(events)
 		// The revision is the store's, which for a watcher that catches up is beyond that of its events.
 		revision := max(w.store.Revision(), events[n-1].Kv.ModRevision)
 		response := &pb.WatchResponse{Header: w.header(revision), WatchId: watcher.id, Events: events[:n]}
 		if err := w.sendEvents(watcher, response); err != nil {
-			return err
+			return sent, messages, err
 		}
-		w.opts.Meters.sent(n, begun)
+		sent, messages = sent+n, messages+1
 		events = events[n:]
 	}
-	return nil
+	return sent, messages, nil
 }
 
 // messageLength says how many events make one message.
