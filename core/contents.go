@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"time"
 
 	"github.com/triglot/triglot/core/corepb"
 	"github.com/triglot/triglot/storage"
@@ -40,7 +39,7 @@ func loadContents(ctx context.Context, db *storage.DB, c *Contents) error {
 	if c.Info.Revision < 1 || c.Info.Revision > RevisionMax || c.Info.Compacted < 0 || c.Info.Compacted > c.Info.Revision {
 		return fmt.Errorf("%w: it is of revision %d, compacted at %d", ErrDamagedBackup, c.Info.Revision, c.Info.Compacted)
 	}
-	l := &loader{db: db, now: time.Now().UnixMilli()}
+	l := &loader{db: db}
 	l.begin()
 	defer func() { l.tx.b.Discard() }()
 	if err := l.callers(c); err != nil {
@@ -64,7 +63,7 @@ func loadContents(ctx context.Context, db *storage.DB, c *Contents) error {
 	if state.Revision > c.Info.Revision {
 		return fmt.Errorf("%w: it is of revision %d and has a change of revision %d", ErrDamagedBackup, c.Info.Revision, state.Revision)
 	}
-	state.Revision, state.Compacted, state.StampMillis = c.Info.Revision, c.Info.Compacted, l.now
+	state.Revision, state.Compacted, state.StampMillis = c.Info.Revision, c.Info.Compacted, loadStampMillis
 	state.AppliedIndex, state.AppliedTerm = max(c.Info.Index, 1), max(c.Info.Term, 1)
 	c.Info.Keys = state.Counts[0]
 	if err := l.commit(); err != nil {
@@ -73,12 +72,15 @@ func loadContents(ctx context.Context, db *storage.DB, c *Contents) error {
 	return db.Adopt()
 }
 
+// loadStampMillis is the stamp of everything that is loaded. Contents do not tell when anything was, and the members that are
+// made of them, each at its own time, must come to the same bytes. 0 would mean that there was nothing.
+const loadStampMillis = 1
+
 // loader writes a state from what it was made of.
 type loader struct {
-	db  *storage.DB
-	now int64 // Unix milliseconds: the time of everything
-	tx  *tx
-	at  struct { // of the last change
+	db *storage.DB
+	tx *tx
+	at struct { // of the last change
 		revision int64
 		sub      int32
 	}
@@ -87,7 +89,7 @@ type loader struct {
 
 func (l *loader) begin() {
 	batch := l.db.NewBatch()
-	l.tx = &tx{r: batch, b: batch, now: l.now}
+	l.tx = &tx{r: batch, b: batch, now: loadStampMillis}
 	l.events, l.bytes = 0, 0
 }
 
@@ -140,7 +142,8 @@ func (l *loader) version(e *storage.Event) error {
 			ErrDamagedBackup, e.Key, r.Version, r.CreateRevision, r.ModRevision, e.Revision)
 	}
 	after := &storage.Record{
-		Kind: storage.KindBytes, CreateRevision: r.CreateRevision, CreateMillis: l.now, Version: r.Version, Lease: r.Lease, Value: r.Value,
+		Kind: storage.KindBytes, CreateRevision: r.CreateRevision, CreateMillis: loadStampMillis, Version: r.Version, Lease: r.Lease,
+		Value: r.Value,
 	}
 	l.tx.change(0, e.Key, before, after, "")
 	if after.Lease != 0 && !l.tx.leaseExists(after.Lease) {
@@ -154,12 +157,12 @@ func (l *loader) version(e *storage.Event) error {
 
 func (l *loader) leases(leases []storage.Lease) error {
 	for _, lease := range leases {
-		var out, noted Result
+		var out Result
 		l.tx.leaseGrant(&corepb.LeaseGrant{Id: lease.ID, TtlMillis: lease.TTLMillis}, &out)
-		l.tx.leaseCheckpoint(&corepb.LeaseCheckpoint{Id: lease.ID, GrantedMillis: l.now, RemainingMillis: lease.RemainingMillis}, &noted)
 		if out.Err != nil {
 			return fmt.Errorf("%w: lease %016x with a TTL of %d ms: %w", ErrDamagedBackup, uint64(lease.ID), lease.TTLMillis, out.Err)
 		}
+		l.tx.leaseCheckpoint(&corepb.LeaseCheckpoint{Id: lease.ID, GrantedMillis: loadStampMillis, RemainingMillis: lease.RemainingMillis}, &out)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -220,6 +221,7 @@ func TestAClusterIsMadeOfContents(t *testing.T) {
 	fresh := func(cfg *Config) { cfg.ClusterToken = "restored" }
 	inStoppedCluster(t, 3, func(t *testing.T, c *testCluster) {
 		for _, n := range c.nodes {
+			<-time.After(time.Second) // of the test's own time: operators do not restore all at once
 			cfg := RestoreConfig{
 				DataDir: n.cfg.Dir, Name: n.cfg.Name, InitialCluster: n.cfg.InitialCluster, ClusterToken: "restored",
 				PeerURLs: n.cfg.PeerURLs, Contents: contentsOf(view), FS: n.fs,

@@ -9,23 +9,33 @@ import (
 )
 
 // reflectionService tells tools such as grpcurl which calls there are, and of which messages. etcd has no such service.
+// The library's server answers until the client goes away; here Shutdown ends that too.
 type reflectionService struct {
 	reflectionpb.ServerReflectionServer
-	lifetime context.Context
+	*Server
 }
 
 func newReflection(s *Server) *reflectionService {
-	return &reflectionService{reflection.NewServerV1(reflection.ServerOptions{Services: s.grpc}), s.lifetime}
+	return &reflectionService{reflection.NewServerV1(reflection.ServerOptions{Services: s.grpc}), s}
 }
 
-// ServerReflectionInfo answers until the client or the server ends; the library's own goes on as long as the client does.
+// ServerReflectionInfo answers until the client or the server ends.
 func (s *reflectionService) ServerReflectionInfo(stream reflectionpb.ServerReflection_ServerReflectionInfoServer) error {
-	ended := make(chan error, 1)
-	go func() { ended <- s.ServerReflectionServer.ServerReflectionInfo(stream) }() // which the stream's end ends
+	return s.ServerReflectionServer.ServerReflectionInfo(&reflectionStream{stream, receive(s.Server, stream), s.lifetime})
+}
+
+// reflectionStream is a stream whose requests end with the server.
+type reflectionStream struct {
+	reflectionpb.ServerReflection_ServerReflectionInfoServer
+	requests <-chan received[reflectionpb.ServerReflectionRequest]
+	lifetime context.Context
+}
+
+func (s *reflectionStream) Recv() (*reflectionpb.ServerReflectionRequest, error) {
 	select {
-	case err := <-ended:
-		return err
+	case r := <-s.requests:
+		return r.request, r.err
 	case <-s.lifetime.Done():
-		return rpctypes.ErrGRPCStopped
+		return nil, rpctypes.ErrGRPCStopped
 	}
 }

@@ -1,7 +1,6 @@
 package grpcsvc
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -64,7 +63,7 @@ func (s *maintenanceService) sendDatabase(ctx context.Context, out *snapshotStre
 	}
 	out.total = stat.Size() + sha256.Size
 	sum := sha256.New()
-	if _, err := bufio.NewReaderSize(file, 8*snapshotChunkBytes).WriteTo(io.MultiWriter(sum, out)); err != nil {
+	if _, err := io.Copy(io.MultiWriter(sum, out), file); err != nil {
 		return err
 	}
 	_, err = out.Write(sum.Sum(nil))
