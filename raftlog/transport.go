@@ -17,7 +17,7 @@ type Peer struct {
 // ErrUnreachable says that a member cannot be reached now. It wraps the reason.
 var ErrUnreachable = errors.New("member cannot be reached")
 
-// Transport carries messages between members. raftlog uses it and does not care how: over gRPC in a server (package
+// Transport carries messages between members. raftlog uses it and does not care how: over sockets in a server (package
 // transport), through memory in a simulation. Its methods may be called from any goroutine, and none but Call, Describe
 // and Stop waits for anything.
 type Transport interface {

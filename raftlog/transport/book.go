@@ -20,7 +20,7 @@ const (
 )
 
 // SetPeers starts what is needed for new members, ends what was for those that are not in the list, and turns to the new
-// addresses of those that moved. One that is not in the list but has streams open to this member stays as a guest, unless
+// addresses of those that moved. One that is not in the list but has connections open to this member stays as a guest, unless
 // it was removed.
 func (t *Transport) SetPeers(list []raftlog.Peer) {
 	if !t.enter() {
@@ -58,8 +58,8 @@ func (t *Transport) SetPeers(list []raftlog.Peer) {
 	t.peers.Store(&now)
 }
 
-// visit notes that a member has opened a stream, and where it says that it is found. The function is to be called when
-// the stream has ended.
+// visit notes that a member has opened a connection, and where it says that it is found. The function is to be called when
+// the connection has ended.
 func (t *Transport) visit(from uint64, urls []string) (leave func()) {
 	if !t.enter() {
 		return func() {}
@@ -90,7 +90,7 @@ func (t *Transport) visit(from uint64, urls []string) (leave func()) {
 	return func() { t.leave(from) }
 }
 
-// leave notes the end of a stream. A guest goes with its last one.
+// leave notes the end of a connection. A guest goes with its last one.
 func (t *Transport) leave(from uint64) {
 	t.book.Lock()
 	defer t.book.Unlock()

@@ -4,72 +4,20 @@ import (
 	"fmt"
 	"math"
 
-	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"go.etcd.io/raft/v3/raftpb"
-
-	"github.com/triglot/triglot/raftlog/transport/peerpb"
 )
 
-// codec is gRPC's protobuf codec, but for frames. They are counted, and the payloads of the entries in them are not
-// copied once more when they are read: they lie in the memory of the frame, which nobody else uses. Such a payload keeps
-// its frame in memory; frameBytesMax bounds what that costs.
-type codec struct{}
-
-func (codec) Name() string { return "proto" }
-
-// frame is a peerpb.Frame and its size on the wire, without what gRPC, TLS and TCP add.
-type frame struct {
-	pb    peerpb.Frame
-	bytes int
-}
-
-func (codec) Marshal(v any) (mem.BufferSlice, error) {
-	var message proto.Message
-	f, isFrame := v.(*frame)
-	if isFrame {
-		message = &f.pb
-	} else {
-		message = v.(proto.Message)
-	}
-	size := proto.Size(message)
-	if isFrame {
-		f.bytes = size
-	}
-	// Several peers may be sent the same message at a time. The sizes that Size left in it are then written by each,
-	// atomically, and are the same.
-	options := proto.MarshalOptions{UseCachedSize: true}
-	if mem.IsBelowBufferPoolingThreshold(size) {
-		data, err := options.Marshal(message)
-		return mem.BufferSlice{mem.SliceBuffer(data)}, err
-	}
-	pool := mem.DefaultBufferPool()
-	buffer := pool.Get(size)
-	data, err := options.MarshalAppend((*buffer)[:0], message)
-	if err != nil {
-		pool.Put(buffer)
-		return nil, err
-	}
-	*buffer = data
-	return mem.BufferSlice{mem.NewBuffer(buffer, pool)}, nil
-}
-
-func (codec) Unmarshal(data mem.BufferSlice, v any) error {
-	if f, ok := v.(*frame); ok {
-		f.bytes = data.Len()
-		return decodeFrame(data.Materialize(), &f.pb)
-	}
-	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer buffer.Free()
-	return proto.Unmarshal(buffer.ReadOnlyData(), v.(proto.Message))
-}
+// Messages are decoded here and not by the protobuf library, because their payloads need not be copied: they lie in the
+// memory of the frame, which nobody else uses. Such a payload keeps its frame in memory; frameBytesMax bounds what that
+// costs.
 
 // The numbers of the fields that are decoded here, in peer.proto and raft.proto. All others are left to the library, so
 // that a field that raft gets one day is not lost.
 const (
-	frameMessages  = 1
+	messagesField  = 1
 	messageEntries = 7
 	entryType      = 1
 	entryTerm      = 2
@@ -77,34 +25,33 @@ const (
 	entryData      = 4
 )
 
-// decodeFrame decodes what proto.Unmarshal would, with the payloads of entries in b's memory.
-func decodeFrame(b []byte, f *peerpb.Frame) error {
-	f.Reset()
+// decodeMessages decodes what proto.Unmarshal would of a peerpb.Messages, with the payloads of entries in b's memory.
+func decodeMessages(b []byte) (messages []*raftpb.Message, err error) {
 	for len(b) > 0 {
 		number, kind, tag := consumeTag(b)
 		if tag < 0 {
-			return fmt.Errorf("frame: %w", protowire.ParseError(tag))
+			return nil, protowire.ParseError(tag)
 		}
-		if number != frameMessages || kind != protowire.BytesType {
+		if number != messagesField || kind != protowire.BytesType {
 			skipped := protowire.ConsumeFieldValue(number, kind, b[tag:])
 			if skipped < 0 {
-				return fmt.Errorf("frame: %w", protowire.ParseError(skipped))
+				return nil, protowire.ParseError(skipped)
 			}
 			b = b[tag+skipped:]
 			continue
 		}
 		content, n := protowire.ConsumeBytes(b[tag:])
 		if n < 0 {
-			return fmt.Errorf("frame: message: %w", protowire.ParseError(n))
+			return nil, fmt.Errorf("message: %w", protowire.ParseError(n))
 		}
 		message := &raftpb.Message{}
 		if err := decodeMessage(content, message); err != nil {
-			return fmt.Errorf("frame: message: %w", err)
+			return nil, fmt.Errorf("message: %w", err)
 		}
-		f.Messages = append(f.Messages, message)
+		messages = append(messages, message)
 		b = b[tag+n:]
 	}
-	return nil
+	return messages, nil
 }
 
 // decodeMessage takes the entries out and gives what is before, between and behind them to the library: protobuf lets a

@@ -8,25 +8,7 @@ import (
 	"net"
 	"net/url"
 	"path"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/status"
-)
-
-// gRPC's own probes, for connections that pings do not go over. 10 s is the least that gRPC lets a client have; data that
-// is not acknowledged ends a connection after keepaliveTimeout already (it sets TCP_USER_TIMEOUT).
-const (
-	keepaliveTime    = 10 * time.Second
-	keepaliveTimeout = 3 * time.Second
-	writeBufferBytes = 128 << 10
-	readBufferBytes  = 128 << 10
 )
 
 // place is where a peer URL leads, as net.Dial takes it.
@@ -80,75 +62,6 @@ func (p place) name() string {
 	return address
 }
 
-// way is a connection to a member, with gRPC on it.
-type way struct {
-	conn *grpc.ClientConn
-
-	mu      sync.Mutex // guards what follows
-	failure error      // of the last attempt to dial; nil if it succeeded
-	reached string     // the URL that was connected to last
-}
-
-// connect prepares a way to one of the addresses. Nothing is dialed before it is used. first says which address is
-// tried first.
-func (t *Transport) connect(urls []string, first *atomic.Uint32) (*way, error) {
-	w := &way{}
-	conn, err := grpc.NewClient("passthrough:///member",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			conn, at, err := t.dialAny(ctx, urls, int(first.Load()))
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.failure, w.reached = err, at
-			return conn, err
-		}),
-		grpc.WithTransportCredentials(insecure.NewCredentials()), // what dialAny returns is TLS already, if it is to be
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{}),
-			grpc.MaxCallRecvMsgSize(t.receiveMax()), grpc.MaxCallSendMsgSize(t.receiveMax())),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff: backoff.Config{
-				BaseDelay: t.timing.pause, Multiplier: 2, Jitter: 0.2, MaxDelay: t.timing.pauseMax,
-			},
-			MinConnectTimeout: t.timing.connect,
-		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{
-			Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
-		}),
-		grpc.WithWriteBufferSize(writeBufferBytes), grpc.WithReadBufferSize(readBufferBytes),
-		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(), grpc.WithDisableHealthCheck(),
-		grpc.WithIdleTimeout(0),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("peer connection: %w", err)
-	}
-	w.conn = conn
-	return w, nil
-}
-
-// receiveMax is what is accepted of one gRPC message: MessageBytesMax, and a frame's worth of what is around it.
-func (t *Transport) receiveMax() int { return t.opts.MessageBytesMax + frameBytesMax }
-
-func (w *way) address() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.reached
-}
-
-// explain words an error of a call on this way for an operator: without gRPC's terms, and with the cause when it is that
-// there is no connection. A refusal stays what it is.
-func (w *way) explain(err error) error {
-	w.mu.Lock()
-	failure := w.failure
-	w.mu.Unlock()
-	s, ok := status.FromError(err)
-	switch {
-	case err == nil, !ok, refusalOf(err) != nil:
-		return err
-	case s.Code() == codes.Unavailable && failure != nil:
-		return failure
-	}
-	return errors.New(s.Message())
-}
-
 // dialAny tries one address after the other, each with an equal share of the time that is left.
 func (t *Transport) dialAny(ctx context.Context, urls []string, first int) (net.Conn, string, error) {
 	if len(urls) == 0 {
@@ -178,8 +91,12 @@ func (t *Transport) dial(ctx context.Context, at string) (net.Conn, error) {
 		return nil, err
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, to.network, to.address)
-	if err != nil || t.opts.TLS == nil {
-		return conn, err
+	if err != nil {
+		return nil, err
+	}
+	keepAlive(conn)
+	if t.opts.TLS == nil {
+		return conn, nil
 	}
 	config, err := t.opts.TLS.client(to.name())
 	if err != nil {

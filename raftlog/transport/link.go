@@ -3,21 +3,15 @@ package transport
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
-
-	"go.etcd.io/raft/v3/raftpb"
-
 	"github.com/triglot/triglot/raftlog/transport/peerpb"
 )
 
-// class tells the two streams of messages apart.
+// class tells the two ways of messages apart.
 type class int
 
 const (
@@ -32,8 +26,8 @@ var (
 	errDrained = errors.New("this member stops")
 )
 
-// link carries the messages of one class to one member: over one stream on a connection of its own, and then another
-// one, as long as the member is in the address book.
+// link carries the messages of one class to one member: over a connection of its own, and then another one,
+// as long as the member is in the address book.
 type link struct {
 	p     *peer
 	class class
@@ -105,7 +99,7 @@ func (l *link) run() {
 	}
 }
 
-// lose tells the node that messages may not have arrived: those of a stream that broke, or what waited for one that was
+// lose tells the node that messages may not have arrived: those of a connection that broke, or what waited for one that was
 // not to be had.
 func (l *link) lose(accepted bool) {
 	dropped := 0
@@ -118,7 +112,7 @@ func (l *link) lose(accepted bool) {
 	}
 }
 
-// hold connects, and sends until something breaks. accepted says whether the other side took the stream.
+// hold connects, and sends until something breaks. accepted says whether the other side took the connection.
 func (l *link) hold() (accepted bool, err error) {
 	t := l.p.t
 	ctx, cancel := context.WithCancelCause(l.p.lifetime)
@@ -126,18 +120,10 @@ func (l *link) hold() (accepted bool, err error) {
 	l.begin(cancel)
 	defer l.begin(nil)
 
-	way, err := t.connect(l.p.addresses(), &l.first)
-	if err != nil {
-		return false, err
-	}
-	defer way.conn.Close()
-	var helpers sync.WaitGroup // they end with ctx, or with the connection
-	defer helpers.Wait()
-	defer cancel(nil)
-
 	stopWaiting := context.AfterFunc(t.accepting, func() { cancel(errDrained) })
-	stream, err := t.open(ctx, way, methodOf(l.class), l.p.id)
+	way, at, err := t.open(ctx, purposeOf(l.class), l.p.id, l.p.addresses(), int(l.first.Load()))
 	if !stopWaiting() && err == nil {
+		way.Close()
 		err = errDrained
 	}
 	if err != nil {
@@ -146,61 +132,74 @@ func (l *link) hold() (accepted bool, err error) {
 		}
 		return false, firstOf(context.Cause(ctx), err)
 	}
+	defer way.Close()
+	var helpers sync.WaitGroup // they end with ctx, which closes the connection
+	defer helpers.Wait()
+	defer cancel(nil)
+	way.closeWith(ctx)
+
 	l.queue.open()
 	if l.class == classUrgent {
-		l.p.up(way.address())
-		helpers.Go(func() { l.p.probe(ctx, cancel, way) })
+		l.p.up(at)
+		helpers.Go(func() { l.p.probe(ctx, cancel, at) })
 	}
-	helpers.Go(func() {
-		// The other side sends nothing on the stream but its end.
-		err := stream.RecvMsg(&peerpb.Nothing{})
-		if err == nil {
-			err = errors.New("an answer that is not one of the protocol")
-		}
-		cancel(way.explain(err))
-	})
-	err = l.pump(ctx, stream)
+	helpers.Go(func() { cancel(way.ended()) })
+	err = l.pump(ctx, way)
 	return true, firstOf(context.Cause(ctx), err)
 }
 
+func purposeOf(c class) peerpb.Opening_Purpose {
+	if c == classUrgent {
+		return peerpb.Opening_URGENT
+	}
+	return peerpb.Opening_BULK
+}
+
 // pump sends what is queued, everything that waits in as few frames as possible.
-func (l *link) pump(ctx context.Context, stream grpc.ClientStream) error {
-	var f frame
-	var batch []*raftpb.Message
+func (l *link) pump(ctx context.Context, way *wire) error {
+	var frame peerpb.Messages
 	for {
-		batch = l.queue.take(batch[:0], frameBytesMax)
-		if len(batch) == 0 {
+		frame.Messages = l.queue.take(frame.Messages[:0], frameBytesMax)
+		if len(frame.Messages) == 0 {
 			select {
 			case <-l.queue.filled:
 			case <-ctx.Done():
 				return nil
 			case <-l.p.t.accepting.Done():
-				return l.finish(ctx, stream)
+				return l.finish(ctx, way)
 			}
 			continue
 		}
-		f.pb.Messages = batch
-		if err := stream.SendMsg(&f); err != nil {
-			if errors.Is(err, io.EOF) {
-				<-ctx.Done() // the receiving helper knows why
-				return nil
-			}
-			return err
+		bytes, err := way.send(peerpb.Kind_MESSAGES, &frame)
+		if err != nil {
+			return lastWord(ctx, err)
 		}
-		l.p.counts.sentBytes.Add(uint64(f.bytes))
-		l.p.counts.sentMessages.Add(uint64(len(batch)))
-		clear(batch)
+		l.p.counts.sentBytes.Add(uint64(bytes))
+		l.p.counts.sentMessages.Add(uint64(len(frame.Messages)))
+		clear(frame.Messages)
 	}
 }
 
-// finish ends the stream with everything that was queued, and waits until the other side has it all.
-func (l *link) finish(ctx context.Context, stream grpc.ClientStream) error {
+// finish ends the connection with everything that was queued, and waits until the other side has it all.
+func (l *link) finish(ctx context.Context, way *wire) error {
 	l.queue.close()
-	if err := stream.CloseSend(); err != nil {
+	if err := way.finish(); err != nil {
 		return err
 	}
 	<-ctx.Done()
 	return errDrained
+}
+
+// lastWord is for a write that failed: the other side may have said why, and its word is then read by a goroutine that ends
+// ctx with it. It comes before the end of the connection, which comes at once.
+func lastWord(ctx context.Context, err error) error {
+	moment := time.NewTimer(lastWordPatience)
+	defer moment.Stop()
+	select {
+	case <-ctx.Done():
+	case <-moment.C:
+	}
+	return err
 }
 
 // firstOf is the error that came first: cause, if there is one.
@@ -212,45 +211,6 @@ func firstOf(cause, err error) error {
 		return err
 	}
 	return cause
-}
-
-// open begins a stream and waits until it is accepted.
-func (t *Transport) open(ctx context.Context, way *way, method *grpc.StreamDesc, to uint64) (grpc.ClientStream, error) {
-	opening, cancel := context.WithCancelCause(ctx)
-	limit := time.AfterFunc(t.timing.connect, func() {
-		cancel(fmt.Errorf("no answer within %s", t.timing.connect))
-	})
-	stream, err := way.conn.NewStream(t.identity.calling(opening, to), method, fullName(method.StreamName))
-	if err == nil {
-		err = t.accepted(stream, to)
-	}
-	if !limit.Stop() && err == nil {
-		<-opening.Done()
-		err = context.Cause(opening)
-	}
-	if err != nil {
-		cause := context.Cause(opening)
-		cancel(nil)
-		return nil, firstOf(cause, way.explain(err))
-	}
-	return stream, nil
-}
-
-// accepted waits for the other side's Hello.
-func (t *Transport) accepted(stream grpc.ClientStream, to uint64) error {
-	header, err := stream.Header()
-	if err == nil && header == nil {
-		if err = stream.RecvMsg(&peerpb.Nothing{}); err == nil || errors.Is(err, io.EOF) {
-			err = errors.New("the stream ended before it began")
-		}
-	}
-	if err != nil {
-		return err
-	}
-	if refused := t.identity.reached(header, to); refused != nil {
-		return refused
-	}
-	return nil
 }
 
 // pauses are those between attempts. They double, up to a bound, and vary so that members do not keep step.

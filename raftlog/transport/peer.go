@@ -22,13 +22,14 @@ type peer struct {
 	lifetime context.Context // ends when it leaves the address book, or the transport ends
 	cancel   context.CancelCauseFunc
 
-	roundTrip atomic.Int64 // nanoseconds, of the last ping; 0 before the first
+	roundTrip  atomic.Int64  // nanoseconds, of the last ping; 0 before the first
+	connecting chan struct{} // holds a token while a connection for questions is looked for
 
 	mu        sync.Mutex // guards what follows
 	named     bool       // the node knows of it; otherwise it is a guest
 	urls      []string   // that the node says
 	claimed   []string   // that it says itself
-	calls     *way       // for questions; nil before the first
+	calls     *questions // nil before the first
 	sending   *sending   // the snapshot that is on its way
 	condition condition
 	reason    peerpb.Refusal_Reason // of the condition refused
@@ -47,7 +48,7 @@ const (
 )
 
 func (t *Transport) newPeer(id uint64) *peer {
-	p := &peer{t: t, id: id, since: time.Now(), log: t.log.With("peer", memberName(id)), counts: t.counts.of(id)}
+	p := &peer{t: t, id: id, since: time.Now(), log: t.log.With("peer", memberName(id)), counts: t.counts.of(id), connecting: make(chan struct{}, 1)}
 	p.lifetime, p.cancel = context.WithCancelCause(t.lifetime)
 	p.links = [2]*link{newLink(p, classUrgent), newLink(p, classBulk)}
 	return p
@@ -93,7 +94,7 @@ func (p *peer) contact() raftlog.Contact {
 	return raftlog.Contact{Connected: p.connected, Since: p.since, RoundTrip: time.Duration(p.roundTrip.Load())}
 }
 
-// up notes that the urgent stream was accepted.
+// up notes that the urgent connection was accepted.
 func (p *peer) up(address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,6 +137,6 @@ func (p *peer) down(class class, why error) {
 	case now == lost && was != lost:
 		p.log.Warn("member cannot be reached", "err", why)
 	default:
-		p.log.Debug("no connection to member", "stream", class.String(), "err", why)
+		p.log.Debug("no connection to member", "class", class.String(), "err", why)
 	}
 }

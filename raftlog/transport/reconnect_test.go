@@ -106,8 +106,10 @@ func TestAFrozenMemberIsNoticedAndFoundAgain(t *testing.T) {
 	p := newProxy(t, b.opts.Listeners[0].Addr().String())
 	a.SetPeers([]raftlog.Peer{{ID: 2, URLs: []string{p.url()}}})
 	a.log.await(t, "connected to member", 1)
+	a.Send([]*raftpb.Message{app(1, 2, 1)})
+	await(t, "a message", b.node.received) // both ways stand
 	p.freeze()
-	a.log.await(t, "no answer to a ping", 1)
+	a.log.await(t, `connection to member lost" peer=2 err="no answer`, 1)
 	p.thaw()
 	a.log.await(t, "connected to member", 2)
 	for a.Contact(2).RoundTrip == 0 { // the ping comes right behind the connection

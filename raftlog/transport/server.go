@@ -2,165 +2,156 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/metadata"
-	grpcpeer "google.golang.org/grpc/peer"
-	"google.golang.org/grpc/status"
-
 	"github.com/triglot/triglot/raftlog/transport/peerpb"
 )
 
-// Connections on which nothing comes are asked for a sign of life, so that the streams of a member that vanished end.
 const (
-	servedKeepaliveTime    = 5 * time.Second
-	servedKeepaliveTimeout = 3 * time.Second
-	clientPingMin          = 5 * time.Second
-	servedStreamsMax       = 1024 // on one connection
-	handshakeTimeout       = 10 * time.Second
-	toldAgain              = time.Minute // a refusal that did not come for so long is a new one
+	handshakeTimeout = 10 * time.Second // of TLS, and until the Opening
+	acceptPause      = 50 * time.Millisecond
+	toldAgain        = time.Minute // a refusal that did not come for so long is a new one
 )
 
-func (t *Transport) newServer() *grpc.Server {
-	options := []grpc.ServerOption{
-		grpc.ForceServerCodecV2(codec{}),
-		grpc.MaxRecvMsgSize(t.receiveMax()), grpc.MaxSendMsgSize(t.receiveMax()),
-		grpc.MaxConcurrentStreams(servedStreamsMax),
-		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.WaitForHandlers(true), // so that the node's methods are not called any more once Stop has returned
-		grpc.WriteBufferSize(writeBufferBytes), grpc.ReadBufferSize(readBufferBytes),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: servedKeepaliveTime, Timeout: servedKeepaliveTimeout}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPingMin, PermitWithoutStream: true}),
-	}
-	if t.opts.TLS != nil {
-		options = append(options, grpc.Creds(&toldCredentials{
-			TransportCredentials: credentials.NewTLS(t.opts.TLS.server()), t: t,
-		}))
-	}
-	s := grpc.NewServer(options...)
-	s.RegisterService(serviceDesc(), t)
-	return s
-}
-
-// admit checks who calls. The error is the refusal.
-func (t *Transport) admit(ctx context.Context) (*peerpb.Hello, error) {
-	md, _ := metadata.FromIncomingContext(ctx)
-	hello, refused := t.identity.admit(md)
-	if refused != nil {
-		t.inbound.tell(t, remoteHost(ctx), refused.words)
-		return nil, refused.status()
-	}
-	return hello, nil
-}
-
-// accept admits the caller of a stream and greets it.
-func (t *Transport) accept(stream grpc.ServerStream) (*peerpb.Hello, error) {
-	hello, err := t.admit(stream.Context())
-	if err != nil {
-		return nil, err
-	}
-	return hello, stream.SendHeader(encodeHello(t.identity.hello(hello.From)))
-}
-
-// serveMessages hands the messages of a stream to the node, in order. While the node lets it wait, gRPC's flow control
-// lets the sender wait, and this stream only.
-func (t *Transport) serveMessages(stream grpc.ServerStream, class class) error {
-	hello, err := t.accept(stream)
-	if err != nil {
-		return err
-	}
-	from := hello.From
-	defer t.visit(from, hello.Urls)()
-	lane := t.inbound.lane(from, class)
-	turn := lane.enter()
-	counts := t.counts.of(from)
+// listen accepts connections until the transport ends, each served on a goroutine of its own.
+func (t *Transport) listen(l net.Listener) {
+	defer context.AfterFunc(t.lifetime, func() { l.Close() })()
+	defer l.Close()
 	for {
-		var f frame
-		err := stream.RecvMsg(&f)
-		if errors.Is(err, io.EOF) {
+		conn, err := l.Accept()
+		switch {
+		case t.lifetime.Err() != nil:
+			if err == nil {
+				conn.Close()
+			}
+			return
+		case errors.Is(err, net.ErrClosed):
+			t.log.Error("other members cannot reach this one there any more", "address", l.Addr().String(), "err", err)
+			return
+		case err != nil: // too many files are open: it passes
+			t.log.Warn("a call of another member could not be taken", "address", l.Addr().String(), "err", err)
+			if !pause(t.lifetime, acceptPause) {
+				return
+			}
+			continue
+		}
+		if !t.spawn(func() { t.serve(conn) }) {
+			conn.Close()
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// serve serves one connection to its end. Whoever called is told why it ends, if there is a reason, and so is the operator
+// if nobody was admitted.
+func (t *Transport) serve(accepted net.Conn) {
+	defer accepted.Close()
+	defer context.AfterFunc(t.lifetime, func() { accepted.Close() })()
+	keepAlive(accepted)
+	host := hostOf(accepted.RemoteAddr())
+	accepted.SetDeadline(time.Now().Add(handshakeTimeout))
+	conn := accepted
+	if t.opts.TLS != nil {
+		secured := tls.Server(accepted, t.opts.TLS.server())
+		if err := secured.HandshakeContext(t.lifetime); err != nil {
+			if !errors.Is(err, io.EOF) && t.lifetime.Err() == nil {
+				t.inbound.tell(t, host, "TLS: "+err.Error())
+			}
+			return
+		}
+		conn = secured
+	}
+	w := newWire(conn)
+	opening := &peerpb.Opening{}
+	if err := w.expect(peerpb.Kind_OPENING, opening); err != nil {
+		if errors.Is(err, errStranger) {
+			t.inbound.tell(t, host, err.Error())
+		}
+		return
+	}
+	if opening.Purpose == peerpb.Opening_DESCRIPTION {
+		w.send(peerpb.Kind_ANSWER, &peerpb.Answer{Answer: t.handler.Description()})
+		return
+	}
+	hello := opening.Hello
+	if refused := t.identity.admit(hello); refused != nil {
+		t.turnAway(w, host, refused)
+		return
+	}
+	if _, err := w.send(peerpb.Kind_HELLO, t.identity.hello(hello.From)); err != nil {
+		return
+	}
+	w.SetDeadline(time.Time{})
+	w.bytesMax = t.receiveMax()
+
+	var err error
+	switch opening.Purpose {
+	case peerpb.Opening_URGENT:
+		err = t.serveMessages(w, hello, classUrgent)
+	case peerpb.Opening_BULK:
+		err = t.serveMessages(w, hello, classBulk)
+	case peerpb.Opening_SNAPSHOT:
+		err = t.serveSnapshot(w, hello.From)
+	case peerpb.Opening_QUESTIONS:
+		err = t.serveQuestions(w, hello)
+	case peerpb.Opening_PINGS:
+		err = t.servePings(w, hello)
+	default:
+		err = &failure{fmt.Sprintf("a call for purpose %d", opening.Purpose)}
+	}
+	var said *failure
+	switch refused := refusalOf(err); {
+	case refused != nil:
+		t.turnAway(w, host, refused)
+	case errors.As(err, &said):
+		w.fail(peerpb.Kind_FAILURE, &peerpb.Failure{Words: said.words}, lastWordPatience)
+	}
+}
+
+// turnAway tells both sides why they do not talk.
+func (t *Transport) turnAway(w *wire, host string, r *refusal) {
+	t.inbound.tell(t, host, r.words)
+	w.fail(peerpb.Kind_REFUSAL, &peerpb.Refusal{Reason: r.reason, Words: r.words}, lastWordPatience)
+}
+
+// servePings answers each ping, and refuses the caller once it was removed.
+func (t *Transport) servePings(w *wire, hello *peerpb.Hello) error {
+	for {
+		if err := w.expect(peerpb.Kind_PING, &peerpb.Nothing{}); err != nil {
 			return nil
 		}
-		if err != nil {
-			return err
+		if refused := t.identity.admit(hello); refused != nil {
+			return refused
 		}
-		counts.receivedBytes.Add(uint64(f.bytes))
-		counts.receivedMessages.Add(uint64(len(f.pb.Messages)))
-		if misplaced(&f.pb, from, t.identity.member) {
-			return status.Error(codes.InvalidArgument, "a message of or for another member")
-		}
-		if !lane.pass(turn, func() { t.handler.Receive(f.pb.Messages) }) {
-			return status.Error(codes.Aborted, "the member has a newer stream")
+		if _, err := w.send(peerpb.Kind_PING, &peerpb.Nothing{}); err != nil {
+			return nil
 		}
 	}
 }
 
-func misplaced(f *peerpb.Frame, from, to uint64) bool {
-	for _, m := range f.Messages {
-		if m.GetFrom() != from || m.GetTo() != to {
-			return true
-		}
-	}
-	return false
-}
-
-// inbound is what has to be known across the streams of one member.
+// inbound is what has to be known across the connections of one member.
 type inbound struct {
 	snapshots receiving
 
 	mu    sync.Mutex // guards what follows
 	lanes map[laneOf]*lane
 	told  map[string]time.Time // by host and words: when a refusal was seen last
-}
-
-type laneOf struct {
-	from  uint64
-	class class
-}
-
-// lane keeps the order of one class of one member when a new stream takes the place of one that broke: what the old one
-// still has is thrown away.
-type lane struct {
-	mu   sync.Mutex // held while messages are handed over; guards what follows
-	turn uint64     // of the newest stream
-}
-
-func (i *inbound) lane(from uint64, class class) *lane {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	key := laneOf{from, class}
-	if i.lanes[key] == nil {
-		if i.lanes == nil || len(i.lanes) >= 2*countsMax {
-			i.lanes = map[laneOf]*lane{} // of made-up members; what is running keeps its own
-		}
-		i.lanes[key] = &lane{}
-	}
-	return i.lanes[key]
-}
-
-func (l *lane) enter() (turn uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.turn++
-	return l.turn
-}
-
-// pass reports false, and does nothing, if there is a newer stream.
-func (l *lane) pass(turn uint64, deliver func()) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.turn != turn {
-		return false
-	}
-	deliver()
-	return true
 }
 
 // tell logs a refusal, once: not again as long as it is repeated every now and then.
@@ -178,36 +169,10 @@ func (i *inbound) tell(t *Transport, host, words string) {
 	}
 }
 
-func remoteHost(ctx context.Context) string {
-	p, ok := grpcpeer.FromContext(ctx)
-	if !ok {
-		return ""
-	}
-	return hostOf(p.Addr)
-}
-
 func hostOf(address net.Addr) string {
 	host, _, err := net.SplitHostPort(address.String())
 	if err != nil {
 		return address.String()
 	}
 	return host
-}
-
-// toldCredentials tells the operator of handshakes that fail. gRPC only closes the connection.
-type toldCredentials struct {
-	credentials.TransportCredentials
-	t *Transport
-}
-
-func (c *toldCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	secured, info, err := c.TransportCredentials.ServerHandshake(conn)
-	if err != nil && !errors.Is(err, io.EOF) {
-		c.t.inbound.tell(c.t, hostOf(conn.RemoteAddr()), "TLS: "+err.Error())
-	}
-	return secured, info, err
-}
-
-func (c *toldCredentials) Clone() credentials.TransportCredentials {
-	return &toldCredentials{TransportCredentials: c.TransportCredentials.Clone(), t: c.t}
 }

@@ -3,14 +3,9 @@ package transport
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -18,7 +13,7 @@ import (
 	"github.com/triglot/triglot/raftlog/transport/peerpb"
 )
 
-// receiving is the place where one snapshot at a time comes in. A stream that broke is often still there when its
+// receiving is the place where one snapshot at a time comes in. A connection that broke is often still there when its
 // successor comes; what they share is used under one lock, by the newest only.
 type receiving struct {
 	mu      sync.Mutex // held while the staging place is used; guards what follows
@@ -35,17 +30,12 @@ type reception struct {
 	counts   *counts
 }
 
-var errSuperseded = status.Error(codes.Aborted, "another snapshot comes in instead")
+var errSuperseded = &failure{"another snapshot comes in instead"}
 
 // serveSnapshot takes an offer, says what is missing of it, takes that, and hands the message over when all is there.
-func (t *Transport) serveSnapshot(stream grpc.ServerStream) (err error) {
-	hello, err := t.accept(stream)
-	if err != nil {
-		return err
-	}
-	from := hello.From
+func (t *Transport) serveSnapshot(w *wire, from uint64) (err error) {
 	part := &peerpb.SnapshotPart{}
-	if err := stream.RecvMsg(part); err != nil {
+	if err := w.expect(peerpb.Kind_PART, part); err != nil {
 		return err
 	}
 	r, err := t.receive(from, part.GetOffer())
@@ -65,10 +55,10 @@ func (t *Transport) serveSnapshot(stream grpc.ServerStream) (err error) {
 		return err
 	}
 	for {
-		if err := stream.SendMsg(state); err != nil {
+		if _, err := w.send(peerpb.Kind_STATE, state); err != nil {
 			return err
 		}
-		if state, err = r.take(stream); err != nil {
+		if state, err = r.take(w); err != nil {
 			return err
 		}
 		if state.Done {
@@ -78,20 +68,21 @@ func (t *Transport) serveSnapshot(stream grpc.ServerStream) (err error) {
 	done = true
 	r.counts.snapshotsReceived.Add(1)
 	t.log.Info("snapshot received", "peer", memberName(from), "index", r.message.GetSnapshot().GetMetadata().GetIndex())
-	return stream.SendMsg(state)
+	_, err = w.send(peerpb.Kind_STATE, state)
+	return err
 }
 
-// receive opens the staging place for an offer. A stream that was using it loses it, unless it is that of a later leader.
+// receive opens the staging place for an offer. A connection that was using it loses it, unless it is that of a later leader.
 func (t *Transport) receive(from uint64, offer *peerpb.SnapshotOffer) (*reception, error) {
 	m := offer.GetMessage()
 	files, err := offered(offer)
 	switch {
 	case m.GetType() != raftpb.MsgSnap:
-		return nil, status.Error(codes.Aborted, "the stream does not begin with the offer of a snapshot")
+		return nil, &failure{"the connection does not begin with the offer of a snapshot"}
 	case m.GetFrom() != from || m.GetTo() != t.identity.member:
-		return nil, status.Error(codes.Aborted, "a snapshot of or for another member")
+		return nil, &failure{"a snapshot of or for another member"}
 	case err != nil:
-		return nil, status.Error(codes.Aborted, "offer of a snapshot: "+err.Error())
+		return nil, &failure{"offer of a snapshot: " + err.Error()}
 	}
 	s := &t.inbound.snapshots
 	s.mu.Lock()
@@ -105,7 +96,7 @@ func (t *Transport) receive(from uint64, offer *peerpb.SnapshotOffer) (*receptio
 	}
 	incoming, err := t.handler.ReceiveSnapshot(m, files)
 	if err != nil {
-		return nil, status.Error(codes.Aborted, err.Error())
+		return nil, &failure{err.Error()}
 	}
 	s.current = &reception{t: t, from: from, message: m, files: files, incoming: incoming, counts: t.counts.of(from)}
 	t.log.Info("receiving a snapshot", "peer", memberName(from), "index", m.GetSnapshot().GetMetadata().GetIndex(),
@@ -156,13 +147,10 @@ func (r *reception) state(problem string) (*peerpb.SnapshotState, error) {
 }
 
 // take takes chunks until a finish, and finishes.
-func (r *reception) take(stream grpc.ServerStream) (*peerpb.SnapshotState, error) {
+func (r *reception) take(w *wire) (*peerpb.SnapshotState, error) {
 	for {
 		part := &peerpb.SnapshotPart{}
-		if err := stream.RecvMsg(part); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = status.Error(codes.Aborted, "the stream ended before the snapshot did")
-			}
+		if err := w.expect(peerpb.Kind_PART, part); err != nil {
 			return nil, err
 		}
 		switch {
@@ -173,24 +161,24 @@ func (r *reception) take(stream grpc.ServerStream) (*peerpb.SnapshotState, error
 		case part.GetFinish() != nil:
 			return r.finish()
 		default:
-			return nil, status.Error(codes.Aborted, "a part of a snapshot that is neither a chunk nor its end")
+			return nil, &failure{"a part of a snapshot that is neither a chunk nor its end"}
 		}
 	}
 }
 
 func (r *reception) write(c *peerpb.SnapshotChunk) error {
 	if int64(c.GetFile()) >= int64(len(r.files)) {
-		return status.Error(codes.Aborted, "a chunk of a file that was not offered")
+		return &failure{"a chunk of a file that was not offered"}
 	}
 	f := r.files[c.File]
 	return r.use(func() error {
 		have := r.incoming.Have(f.Name)
 		if c.GetOffset() != have || int64(len(c.GetData())) > f.Bytes-have {
-			return status.Error(codes.Aborted, fmt.Sprintf("a chunk of %d bytes at %d of %s, which has %d bytes of %d",
-				len(c.Data), c.Offset, f.Name, have, f.Bytes))
+			return &failure{fmt.Sprintf("a chunk of %d bytes at %d of %s, which has %d bytes of %d",
+				len(c.Data), c.Offset, f.Name, have, f.Bytes)}
 		}
 		if err := r.incoming.Write(f.Name, c.Offset, c.Data); err != nil {
-			return status.Error(codes.Aborted, err.Error())
+			return &failure{err.Error()}
 		}
 		r.counts.snapshotReceivedBytes.Add(uint64(len(c.Data)))
 		return nil

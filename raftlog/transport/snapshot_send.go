@@ -4,14 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -191,38 +186,58 @@ func (s *sending) try() (answered, progress bool, err error) {
 	defer cancel(nil)
 	s.begin(cancel)
 	defer s.begin(nil)
-	way, err := t.connect(s.p.addresses(), &s.first)
-	if err != nil {
-		return false, false, err
-	}
-	defer way.conn.Close()
-	stream, err := t.open(ctx, way, snapshotStream, s.p.id)
+	way, _, err := t.open(ctx, peerpb.Opening_SNAPSHOT, s.p.id, s.p.addresses(), int(s.first.Load()))
 	if err != nil {
 		return false, false, firstOf(context.Cause(ctx), err)
 	}
-	answered, progress, err = s.exchange(ctx, stream)
-	if err != nil && !errors.Is(err, errGivenUp) && refusalOf(err) == nil {
-		if status.Code(err) == codes.Aborted {
-			err = fmt.Errorf("%w: the receiver: %s", errGivenUp, status.Convert(err).Message())
-		} else {
-			err = firstOf(context.Cause(ctx), way.explain(err))
-		}
+	defer way.Close()
+	states := make(chan *peerpb.SnapshotState)
+	var receiver sync.WaitGroup // it ends with ctx, which closes the connection
+	defer receiver.Wait()
+	defer cancel(nil)
+	way.closeWith(ctx)
+	receiver.Go(func() { cancel(receiveStates(ctx, way, states)) })
+
+	answered, progress, err = s.exchange(ctx, way, states)
+	if err == nil || errors.Is(err, errGivenUp) {
+		return answered, progress, err
+	}
+	var said *failure
+	if err = firstOf(context.Cause(ctx), err); errors.As(err, &said) {
+		err = fmt.Errorf("%w: the receiver: %s", errGivenUp, said.words)
 	}
 	return answered, progress, err
 }
 
-func (s *sending) exchange(ctx context.Context, stream grpc.ClientStream) (answered, progress bool, err error) {
+// receiveStates hands out what the receiver of a snapshot says until the connection ends. The error is why.
+func receiveStates(ctx context.Context, way *wire, states chan<- *peerpb.SnapshotState) error {
+	for {
+		state := &peerpb.SnapshotState{}
+		if err := way.expect(peerpb.Kind_STATE, state); err != nil {
+			return err
+		}
+		select {
+		case states <- state:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (s *sending) exchange(ctx context.Context, way *wire, states <-chan *peerpb.SnapshotState) (answered, progress bool, err error) {
 	offer := &peerpb.SnapshotOffer{Message: s.message}
 	for _, f := range s.files {
 		offer.Files = append(offer.Files, &peerpb.SnapshotFile{Name: f.Name, Bytes: f.Bytes, Checksum: f.Checksum})
 	}
-	if err := send(stream, &peerpb.SnapshotPart{Part: &peerpb.SnapshotPart_Offer{Offer: offer}}); err != nil {
+	if err := send(ctx, way, &peerpb.SnapshotPart{Part: &peerpb.SnapshotPart_Offer{Offer: offer}}); err != nil {
 		return false, false, err
 	}
 	for finishes := 0; ; finishes++ {
-		state := &peerpb.SnapshotState{}
-		if err := stream.RecvMsg(state); err != nil {
-			return answered, progress, ended(err)
+		var state *peerpb.SnapshotState
+		select {
+		case state = <-states:
+		case <-ctx.Done():
+			return answered, progress, context.Cause(ctx)
 		}
 		answered = true
 		if state.Done {
@@ -241,10 +256,10 @@ func (s *sending) exchange(ctx context.Context, stream grpc.ClientStream) (answe
 		if have > s.most {
 			s.most, progress = have, true
 		}
-		if err := s.sendMissing(ctx, stream, state.Have); err != nil {
+		if err := s.sendMissing(ctx, way, state.Have); err != nil {
 			return answered, progress, err
 		}
-		if err := send(stream, &peerpb.SnapshotPart{Part: &peerpb.SnapshotPart_Finish{Finish: &peerpb.SnapshotFinish{}}}); err != nil {
+		if err := send(ctx, way, &peerpb.SnapshotPart{Part: &peerpb.SnapshotPart_Finish{Finish: &peerpb.SnapshotFinish{}}}); err != nil {
 			return answered, progress, err
 		}
 	}
@@ -264,20 +279,20 @@ func (s *sending) had(state *peerpb.SnapshotState) (total int64, err error) {
 	return total, nil
 }
 
-func (s *sending) sendMissing(ctx context.Context, stream grpc.ClientStream, have []int64) error {
+func (s *sending) sendMissing(ctx context.Context, way *wire, have []int64) error {
 	buffer := make([]byte, chunkBytes(s.p.t.opts.SnapshotBytesPerSecond))
 	for i, f := range s.files {
 		if have[i] == f.Bytes {
 			continue
 		}
-		if err := s.sendFile(ctx, stream, uint32(i), have[i], buffer); err != nil {
+		if err := s.sendFile(ctx, way, uint32(i), have[i], buffer); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *sending) sendFile(ctx context.Context, stream grpc.ClientStream, file uint32, offset int64, buffer []byte) error {
+func (s *sending) sendFile(ctx context.Context, way *wire, file uint32, offset int64, buffer []byte) error {
 	f := s.files[file]
 	reader, err := s.from.Open(f.Name)
 	if err != nil {
@@ -297,7 +312,7 @@ func (s *sending) sendFile(ctx context.Context, stream grpc.ClientStream, file u
 			return fmt.Errorf("%w: %s at %d: %w", errGivenUp, f.Name, offset, err)
 		}
 		chunk.Offset, chunk.Data = offset, data
-		if err := send(stream, part); err != nil {
+		if err := send(ctx, way, part); err != nil {
 			return err
 		}
 		offset += int64(len(data))
@@ -306,22 +321,9 @@ func (s *sending) sendFile(ctx context.Context, stream grpc.ClientStream, file u
 	return nil
 }
 
-// send sends a part. When the receiver has ended the stream, the error is what it said.
-func send(stream grpc.ClientStream, part *peerpb.SnapshotPart) error {
-	err := stream.SendMsg(part)
-	for errors.Is(err, io.EOF) {
-		if err = stream.RecvMsg(&peerpb.SnapshotState{}); err == nil {
-			err = io.EOF // an answer that crossed our part: what ended the stream comes behind it
-			continue
-		}
-		return ended(err)
+func send(ctx context.Context, way *wire, part *peerpb.SnapshotPart) error {
+	if _, err := way.send(peerpb.Kind_PART, part); err != nil {
+		return lastWord(ctx, err)
 	}
-	return err
-}
-
-func ended(err error) error {
-	if errors.Is(err, io.EOF) {
-		return errors.New("the receiver ended the stream before it had everything")
-	}
-	return err
+	return nil
 }

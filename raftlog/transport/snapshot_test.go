@@ -64,7 +64,7 @@ func TestASnapshotThatIsCutOffGoesOnWhereItWas(t *testing.T) {
 	a.SetPeers([]raftlog.Peer{{ID: 2, URLs: []string{p.url()}}})
 	a.log.await(t, "connected to member", 1)
 	const cuts = 4
-	s := newState(5, 4<<20)
+	s := newState(5, 12<<20)
 	total := int64(totalBytes(s.Files()))
 	next := 0
 	place.onWrite = func(written int) error {
@@ -89,9 +89,8 @@ func TestASnapshotThatIsCutOffGoesOnWhereItWas(t *testing.T) {
 	if opened < 2 {
 		t.Error("it was never cut")
 	}
-	// What was on its way when the link broke is sent again, and no more: windows and buffers hold less than this.
-	const onTheWay = 2 << 20
-	if sent := s.reads.Load(); sent > total+cuts*onTheWay {
+	// What was on its way when the link broke is sent again: what buffers hold. To begin anew each time takes three times the total.
+	if sent := s.reads.Load(); sent > 2*total {
 		t.Errorf("%d bytes were sent for %d", sent, total)
 	}
 }

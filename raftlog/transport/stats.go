@@ -8,7 +8,7 @@ import (
 )
 
 // PeerStats is what went to and came from a member since this transport began. Bytes are those of payloads and the
-// messages around them, without what gRPC, TLS and TCP add.
+// messages around them, without what framing, TLS and TCP add.
 type PeerStats struct {
 	ID        uint64
 	Connected bool          // as Contact has it

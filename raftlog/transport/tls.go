@@ -11,6 +11,9 @@ import (
 	"slices"
 )
 
+// alpn is what members agree on in the handshake of TLS: a server of something else refuses there.
+const alpn = "triglot-member"
+
 // TLSConfig names the files that members know each other by. All three are needed. The certificate serves in both
 // directions: it is presented to those who call and to those who are called, and the other side's is checked against
 // TrustedCAFile each time. Files are read again for each new connection, so that they can be replaced while members run.
@@ -70,7 +73,7 @@ func (c *TLSConfig) authorities() (*x509.CertPool, error) {
 func (c *TLSConfig) server() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
-		NextProtos: []string{"h2"},
+		NextProtos: []string{alpn},
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			config, err := c.config()
 			if err == nil && !c.SkipCallerCheck {
@@ -105,7 +108,7 @@ func (c *TLSConfig) config() (*tls.Config, error) {
 	}
 	config := &tls.Config{
 		MinVersion:   tls.VersionTLS13,
-		NextProtos:   []string{"h2"},
+		NextProtos:   []string{alpn},
 		Certificates: []tls.Certificate{certificate},
 	}
 	if c.SelfSigned {

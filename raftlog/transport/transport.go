@@ -12,10 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-	"google.golang.org/grpc"
-
 	"go.etcd.io/raft/v3/raftpb"
+	"golang.org/x/time/rate"
 
 	"github.com/triglot/triglot/raftlog"
 )
@@ -68,7 +66,7 @@ var usual = timing{
 	drain: 500 * time.Millisecond, snapshotPatience: 30 * time.Second, call: 10 * time.Second,
 }
 
-// Transport implements raftlog.Transport over gRPC.
+// Transport implements raftlog.Transport over TCP, TLS or Unix sockets.
 type Transport struct {
 	opts    Options
 	timing  timing
@@ -77,7 +75,6 @@ type Transport struct {
 
 	identity identity // of this member; set by Start
 	handler  raftlog.Handler
-	server   *grpc.Server
 	inbound  inbound
 
 	peers  atomic.Pointer[map[uint64]*peer] // replaced as a whole under book
@@ -89,7 +86,7 @@ type Transport struct {
 	end       context.CancelFunc
 
 	book   sync.Mutex     // held while peers is replaced; guards what follows
-	visits map[uint64]int // streams that are open from each member
+	visits map[uint64]int // connections for messages that are open from each member
 
 	mu      sync.Mutex // guards what follows
 	started bool
@@ -151,13 +148,8 @@ func (t *Transport) Start(h raftlog.Handler) error {
 	t.handler = h
 	t.identity.cluster, t.identity.member = h.Identity()
 	t.identity.urls, t.identity.isRemoved = t.opts.PeerURLs, h.IsRemoved
-	t.server = t.newServer()
 	for _, l := range t.opts.Listeners {
-		t.running.Go(func() {
-			if err := t.server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-				t.log.Error("other members cannot reach this one there any more", "address", l.Addr().String(), "err", err)
-			}
-		})
+		t.running.Go(func() { t.listen(l) })
 	}
 	return nil
 }
@@ -267,12 +259,8 @@ func (t *Transport) Stop() {
 	case <-patience.C:
 	}
 	t.end()
-	t.server.Stop()
 	t.running.Wait()
 	<-drained
-	for _, p := range *t.peers.Load() {
-		p.closeCalls()
-	}
 }
 
 // memberName is how member ids are written in log lines: as etcd lists them.
