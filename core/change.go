@@ -8,7 +8,15 @@ import (
 
 // record reads what a key holds, nil when there is nothing or its time is over. The value must not be modified.
 func (t *tx) record(space byte, key []byte) *storage.Record {
-	rec := t.stored(space, key)
+	return t.living(t.stored(space, key))
+}
+
+// head is record without a value that is large: Size says how large.
+func (t *tx) head(space byte, key []byte) *storage.Record {
+	return t.living(t.storedHead(space, key))
+}
+
+func (t *tx) living(rec *storage.Record) *storage.Record {
 	if rec == nil || t.over(rec) {
 		return nil
 	}
@@ -18,7 +26,16 @@ func (t *tx) record(space byte, key []byte) *storage.Record {
 // stored reads a record even when its time is over.
 func (t *tx) stored(space byte, key []byte) *storage.Record {
 	t.scratch = storage.CurrentKey(t.scratch[:0], space, key)
-	value, ok := t.r.Get(t.scratch)
+	return t.decoded(t.r.Get(t.scratch))
+}
+
+// storedHead is stored without a value that is large.
+func (t *tx) storedHead(space byte, key []byte) *storage.Record {
+	t.scratch = storage.CurrentKey(t.scratch[:0], space, key)
+	return t.decoded(t.r.Head(t.scratch))
+}
+
+func (t *tx) decoded(value []byte, ok bool) *storage.Record {
 	if !ok {
 		return nil
 	}
@@ -37,7 +54,15 @@ func (t *tx) over(rec *storage.Record) bool {
 // load reads a record in order to change it. A key whose time is over is removed on the spot, as an event of its own, so
 // that watchers see its end before its new life.
 func (t *tx) load(space byte, key []byte) *storage.Record {
-	rec := t.stored(space, key)
+	return t.alive(space, key, t.stored(space, key))
+}
+
+// loadHead is load for who does not look at the value. A large one is left where it is.
+func (t *tx) loadHead(space byte, key []byte) *storage.Record {
+	return t.alive(space, key, t.storedHead(space, key))
+}
+
+func (t *tx) alive(space byte, key []byte, rec *storage.Record) *storage.Record {
 	if rec != nil && t.over(rec) {
 		t.change(space, key, rec, nil, "expired")
 		return nil
@@ -61,7 +86,13 @@ func (t *tx) change(space byte, key []byte, before, after *storage.Record, verb 
 		after.ModRevision = revision
 		after.ModMillis = t.now
 	}
-	t.writeCurrent(space, key, before, after)
+	wasBytes := before != nil && before.Kind == storage.KindBytes
+	isBytes := after != nil && after.Kind == storage.KindBytes
+	logged := space == 0 && (isBytes || wasBytes)
+	if !logged || !isBytes {
+		t.writeRecord(space, key, after)
+	}
+	t.writeFinders(space, key, before, after)
 	if before == nil && after != nil {
 		state.Counts[space]++
 	}
@@ -74,8 +105,6 @@ func (t *tx) change(space byte, key []byte, before, after *storage.Record, verb 
 
 	event := &storage.Event{Space: space, Key: key, Revision: revision, Sub: t.sub, Verb: verb}
 	t.sub++
-	wasBytes := before != nil && before.Kind == storage.KindBytes
-	isBytes := after != nil && after.Kind == storage.KindBytes
 	switch {
 	case isBytes:
 		event.Type, event.Record = storage.EventPut, *after
@@ -88,11 +117,15 @@ func (t *tx) change(space byte, key []byte, before, after *storage.Record, verb 
 		}
 	}
 	if wasBytes {
-		event.Prev = before // its value is the batch's own copy, or its caller's
+		event.Prev = before // its value is the batch's own copy, or its caller's, or apart
 	}
-	if space == 0 && (isBytes || wasBytes) {
+	if logged {
 		t.updateNodes(event, wasBytes, isBytes)
 		t.b.AppendEvent(event)
+		if isBytes {
+			t.scratch = storage.CurrentKey(t.scratch[:0], space, key)
+			t.b.SetLogged(t.scratch, event)
+		}
 		event.Prev = t.beforeTxn(event)
 	}
 	t.events = append(t.events, event)
@@ -126,20 +159,26 @@ func (t *tx) remember(key []byte, prev *storage.Record) {
 	}
 }
 
-// writeCurrent writes the record and the rows that find it: by creation, by deadline, by lease.
-func (t *tx) writeCurrent(space byte, key []byte, before, after *storage.Record) {
+// writeRecord writes what a key holds.
+func (t *tx) writeRecord(space byte, key []byte, after *storage.Record) {
+	t.scratch = storage.CurrentKey(t.scratch[:0], space, key)
+	if after == nil {
+		t.b.Delete(t.scratch)
+		return
+	}
+	t.encoded = after.Append(t.encoded[:0])
+	t.b.Set(t.scratch, bytes.Clone(t.encoded))
+}
+
+// writeFinders writes the rows that find a record: by creation, by deadline, by lease.
+func (t *tx) writeFinders(space byte, key []byte, before, after *storage.Record) {
 	none := storage.Record{}
 	was, is := before, after
 	if was == nil {
 		was = &none
 	}
-	t.scratch = storage.CurrentKey(t.scratch[:0], space, key)
 	if is == nil {
 		is = &none
-		t.b.Delete(t.scratch)
-	} else {
-		t.encoded = is.Append(t.encoded[:0])
-		t.b.Set(t.scratch, bytes.Clone(t.encoded))
 	}
 	if was.CreateRevision != is.CreateRevision {
 		t.moveRow(was.CreateRevision, is.CreateRevision, func(dst []byte, revision int64) []byte {
@@ -187,7 +226,8 @@ func (t *tx) setDeadline(millis int64, space byte, key []byte) {
 func (t *tx) rewrite(space byte, key []byte, before, after *storage.Record, verb string) {
 	revision := t.takeRevision()
 	key = append([]byte(nil), key...)
-	t.writeCurrent(space, key, before, after)
+	t.writeRecord(space, key, after)
+	t.writeFinders(space, key, before, after)
 	t.events = append(t.events, &storage.Event{
 		Type: storage.EventTouch, Space: space, Key: key, Revision: revision, Sub: t.sub, Record: *after, Verb: verb,
 	})

@@ -123,7 +123,7 @@ func (l *loader) version(e *storage.Event) error {
 		l.tx.takeRevision()
 		return nil
 	}
-	before := l.tx.stored(0, e.Key)
+	before := l.tx.storedHead(0, e.Key)
 	if e.Type == storage.EventDelete {
 		if before != nil {
 			l.tx.change(0, e.Key, before, nil, "")
@@ -150,7 +150,8 @@ func (l *loader) version(e *storage.Event) error {
 		// It is over, and this version with it: the history has both, the present neither.
 		detached := *after
 		detached.Lease = 0
-		l.tx.writeCurrent(0, e.Key, after, &detached)
+		l.tx.writeRecord(0, e.Key, &detached)
+		l.tx.writeFinders(0, e.Key, after, &detached)
 	}
 	return nil
 }

@@ -20,14 +20,18 @@ func (t *tx) holdAll(guards []*corepb.Guard) bool {
 // holds evaluates a guard on its key, or on every key of its range. A range without keys is one absent key, as in etcd.
 func (t *tx) holds(g *corepb.Guard) bool {
 	if len(g.End) == 0 {
-		rec := t.record(byte(g.Space), g.Key)
+		read := t.head
+		if g.Target == corepb.Guard_VALUE {
+			read = t.record
+		}
+		rec := read(byte(g.Space), g.Key)
 		if rec != nil && !g.AnyKind && rec.Kind != storage.KindBytes {
 			rec = nil
 		}
 		return compare(g, rec)
 	}
 	holds, any := true, false
-	t.eachRecord(byte(g.Space), g.Key, g.End, func(_ []byte, rec *storage.Record) bool {
+	t.eachRecord(byte(g.Space), g.Key, g.End, g.Target == corepb.Guard_VALUE, func(_ []byte, rec *storage.Record) bool {
 		if !g.AnyKind && rec.Kind != storage.KindBytes {
 			return true
 		}

@@ -2,6 +2,7 @@ package core
 
 import (
 	"math"
+	"slices"
 
 	"github.com/triglot/triglot/storage"
 )
@@ -93,7 +94,14 @@ func (h *Hub) read(w *activeWatch, owed owedStretch, next int64, budget int) wat
 		if g.revision < owed.firstRevision {
 			continue
 		}
+		first := len(r.notice.Events)
 		r.take(w, g.events)
+		if w.Prev {
+			if err := h.addPrev(&r, first); err != nil {
+				r.notice, r.over = Notice{Err: err}, true
+				return r
+			}
+		}
 		r.next = max(r.next, g.revision)
 		if g.stored {
 			r.next = g.revision + 1
@@ -103,6 +111,32 @@ func (h *Hub) read(w *activeWatch, owed owedStretch, next int64, budget int) wat
 		}
 	}
 	return r
+}
+
+// addPrev gives the events of a reading, from the first on, the values before them that are apart. Events are shared: those
+// that lack one are replaced. A value that was compacted meanwhile is left out, and its record with it.
+func (h *Hub) addPrev(r *watchReading, first int) error {
+	var view eventView
+	for i, e := range r.notice.Events[first:] {
+		if e.Prev == nil || e.Prev.Apart == 0 {
+			continue
+		}
+		if view == nil {
+			view = h.log.pin()
+			defer view.release()
+			r.notice.Events = slices.Clone(r.notice.Events)
+		}
+		prev, err := view.before(e)
+		if err != nil {
+			return err
+		}
+		with := *e
+		if with.Prev = prev; prev != nil {
+			r.bytes += len(prev.Value)
+		}
+		r.notice.Events[first+i] = &with
+	}
+	return nil
 }
 
 // take adds those of a group's events that the watch wants. Where they are all of the group and the first of the

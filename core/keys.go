@@ -15,7 +15,11 @@ func (t *tx) putOp(op *corepb.Put, out *Result) {
 		out.Err = ErrLeaseNotFound
 		return
 	}
-	before := t.load(space, op.Key)
+	load := t.loadHead
+	if op.WantPrev || op.IgnoreValue {
+		load = t.load
+	}
+	before := load(space, op.Key)
 	isBytes := before != nil && before.Kind == storage.KindBytes
 	if before != nil && !isBytes && !op.OverCollection {
 		out.Err = ErrWrongKind
@@ -74,7 +78,7 @@ func (t *tx) deleteOp(op *corepb.Delete, out *Result) {
 	if len(op.End) != 0 {
 		// The keys first, then the changes: a scan does not look at what is written beneath it.
 		var found []KeyRecord
-		t.eachRecord(space, op.Key, op.End, func(key []byte, rec *storage.Record) bool {
+		t.eachRecord(space, op.Key, op.End, op.WantPrev, func(key []byte, rec *storage.Record) bool {
 			if op.AnyKind || rec.Kind == storage.KindBytes {
 				record := *rec
 				record.Value = bytes.Clone(rec.Value)
@@ -89,7 +93,11 @@ func (t *tx) deleteOp(op *corepb.Delete, out *Result) {
 		}
 		return
 	}
-	rec := t.load(space, op.Key)
+	load := t.loadHead
+	if op.WantPrev {
+		load = t.load
+	}
+	rec := load(space, op.Key)
 	if rec == nil {
 		return
 	}
@@ -122,7 +130,7 @@ func (t *tx) removeAll(space byte, found []KeyRecord, verb string) {
 
 func (t *tx) expire(op *corepb.Expire, out *Result) {
 	space := byte(op.Space)
-	before := t.load(space, op.Key)
+	before := t.loadHead(space, op.Key)
 	if before == nil {
 		return
 	}
@@ -153,7 +161,12 @@ func (t *tx) persist(space byte, key []byte, before, after *storage.Record, out 
 	after.DeadlineMillis = 0
 	switch {
 	case before.Lease != 0:
-		after.Lease = 0
+		whole := t.stored(space, key) // another version needs the value
+		if whole == nil {
+			return // the reader has failed
+		}
+		*after = *whole
+		after.DeadlineMillis, after.Lease = 0, 0
 		after.Version++
 		t.change(space, key, before, after, "persist")
 	case before.DeadlineMillis != 0:
@@ -185,7 +198,7 @@ func (t *tx) transfer(op *corepb.Transfer, out *Result) {
 		out.Err = ErrKeyNotFound
 		return
 	}
-	target := t.load(toSpace, op.To)
+	target := t.loadHead(toSpace, op.To)
 	if op.IfAbsent && target != nil {
 		return
 	}
@@ -289,6 +302,6 @@ func (t *tx) expireRest() {
 	}
 	iter.Close()
 	for _, key := range keys {
-		t.load(0, key)
+		t.loadHead(0, key)
 	}
 }

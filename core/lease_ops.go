@@ -118,7 +118,7 @@ func (t *tx) leaseRevoke(op *corepb.LeaseRevoke, out *Result) {
 			if a.space != space {
 				continue
 			}
-			if rec := t.stored(space, a.key); rec != nil && rec.Lease == op.Id {
+			if rec := t.storedHead(space, a.key); rec != nil && rec.Lease == op.Id {
 				found = append(found, KeyRecord{Key: a.key, Record: *rec})
 			}
 		}
@@ -191,7 +191,7 @@ func (t *tx) reap(op *corepb.Reap, out *Result) {
 			t.reapIdle(due.Key, out)
 			continue
 		}
-		rec := t.stored(byte(due.Space), due.Key)
+		rec := t.storedHead(byte(due.Space), due.Key)
 		switch {
 		case rec == nil:
 		case t.over(rec):
@@ -206,7 +206,7 @@ func (t *tx) reap(op *corepb.Reap, out *Result) {
 
 func (t *tx) reapIdle(path []byte, out *Result) {
 	tree := t.tree(path)
-	rec := t.stored(0, path)
+	rec := t.storedHead(0, path)
 	if rec == nil || tree.IdleDeadlineMillis == 0 || tree.Children > 0 {
 		return
 	}

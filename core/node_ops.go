@@ -19,7 +19,7 @@ func (t *tx) nodeCreate(op *corepb.NodeCreate, out *Result) {
 		return
 	}
 	parent, _ := parentPath(path)
-	parentRecord, parentTree, ok := t.nodeAt(parent)
+	parentRecord, parentTree, ok := t.nodeAt(parent, t.head)
 	if !ok {
 		out.Err = ErrNoNode
 		return
@@ -35,7 +35,7 @@ func (t *tx) nodeCreate(op *corepb.NodeCreate, out *Result) {
 	if op.Sequential {
 		path = fmt.Appendf(path, "%010d", int32(parentTree.Creates))
 	}
-	before := t.load(0, path)
+	before := t.loadHead(0, path)
 	if before != nil {
 		out.Err = ErrNodeExists
 		return
@@ -56,7 +56,7 @@ func (t *tx) nodeDelete(op *corepb.NodeDelete, out *Result) {
 		out.Err = &Error{Code: CodeBadArguments, Detail: "the root cannot be deleted"}
 		return
 	}
-	rec, tree, ok := t.nodeAt(path)
+	rec, tree, ok := t.nodeAt(path, t.head)
 	if out.Err = checkNode(rec, ok, op.Version); out.Err != nil {
 		return
 	}
@@ -71,11 +71,11 @@ func (t *tx) nodeDelete(op *corepb.NodeDelete, out *Result) {
 // nodeSetData replaces the data of a node; one that was implicit becomes real, with version 1.
 func (t *tx) nodeSetData(op *corepb.NodeSetData, out *Result) {
 	path := []byte(op.Path)
-	rec, _, ok := t.nodeAt(path)
+	rec, _, ok := t.nodeAt(path, t.head)
 	if out.Err = checkNode(rec, ok, op.Version); out.Err != nil {
 		return
 	}
-	before := t.load(0, path)
+	before := t.loadHead(0, path)
 	if before != nil && before.Kind != storage.KindBytes {
 		out.Err = ErrNoNode
 		return
@@ -92,7 +92,7 @@ func (t *tx) nodeSetData(op *corepb.NodeSetData, out *Result) {
 }
 
 func (t *tx) nodeCheck(op *corepb.NodeCheck, out *Result) {
-	rec, _, ok := t.nodeAt([]byte(op.Path))
+	rec, _, ok := t.nodeAt([]byte(op.Path), t.head)
 	out.Err = checkNode(rec, ok, op.Version)
 	out.OK = out.Err == nil
 }

@@ -42,7 +42,7 @@ func (t *tx) setTree(path []byte, tree storage.Tree) {
 
 // holdsNode reports whether a path's own key makes it a node.
 func (t *tx) holdsNode(path []byte) bool {
-	rec := t.stored(0, path)
+	rec := t.storedHead(0, path)
 	return rec != nil && rec.Kind == storage.KindBytes
 }
 
@@ -121,7 +121,7 @@ func (t *tx) childRemoved(path []byte) (ancestors int32) {
 		t.setTree(parent, tree)
 		return 0
 	}
-	rec := t.stored(0, parent)
+	rec := t.storedHead(0, parent)
 	if rec == nil || rec.Kind != storage.KindBytes {
 		t.setTree(parent, storage.Tree{})
 		return 1 + t.childRemoved(parent)
@@ -167,7 +167,7 @@ func nodeStat(path []byte, rec *storage.Record, tree storage.Tree) Stat {
 		s.Ctime, s.Mtime = rec.CreateMillis, rec.ModMillis
 		s.Version = int32(rec.Version - 1)
 		s.EphemeralOwner = rec.Lease
-		s.DataLength = int32(len(rec.Value))
+		s.DataLength = int32(rec.Size())
 	}
 	if s.Pzxid == 0 {
 		s.Pzxid = s.Czxid
@@ -178,10 +178,11 @@ func nodeStat(path []byte, rec *storage.Record, tree storage.Tree) Stat {
 	return s
 }
 
-// nodeAt reads a node: its record, nil when it is implicit, and its tree record. ok is false when there is no such node.
-func (t *tx) nodeAt(path []byte) (rec *storage.Record, tree storage.Tree, ok bool) {
+// nodeAt reads a node: its record, nil when it is implicit, and its tree record. ok is false when there is no such node. What
+// reads the record is record, or head.
+func (t *tx) nodeAt(path []byte, read func(space byte, key []byte) *storage.Record) (rec *storage.Record, tree storage.Tree, ok bool) {
 	tree = t.tree(path)
-	rec = t.record(0, path)
+	rec = read(0, path)
 	if rec != nil && rec.Kind != storage.KindBytes {
 		rec = nil
 	}

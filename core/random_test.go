@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -99,10 +100,16 @@ type generator struct {
 	users bool // change users and roles too, which the keyspace does not depend on unless authentication is on
 }
 
-func (g *generator) key() []byte   { return []byte(g.keys[g.r.IntN(len(g.keys))]) }
-func (g *generator) value() []byte { return fmt.Append(nil, g.r.IntN(4)) }
-func (g *generator) flip() bool    { return g.r.IntN(2) == 0 }
-func (g *generator) lease() int64  { return int64(1 + g.r.IntN(4)) }
+func (g *generator) key() []byte { return []byte(g.keys[g.r.IntN(len(g.keys))]) }
+func (g *generator) value() []byte {
+	if g.r.IntN(8) == 0 {
+		return bytes.Repeat([]byte("large"), 300+g.r.IntN(2)) // kept apart from its record
+	}
+	return fmt.Append(nil, g.r.IntN(4))
+}
+
+func (g *generator) flip() bool   { return g.r.IntN(2) == 0 }
+func (g *generator) lease() int64 { return int64(1 + g.r.IntN(4)) }
 
 // space is mostly the shared one.
 func (g *generator) space() uint32 { return uint32(g.r.IntN(8) / 7 * (1 + g.r.IntN(2))) }

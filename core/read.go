@@ -22,13 +22,17 @@ func (t *tx) get(op *corepb.Get, out *Result) {
 }
 
 // eachRecord calls visit with the living records of a range, of any kind, in key order, until it returns false. Key and
-// record are valid during the call only.
-func (t *tx) eachRecord(space byte, key, end []byte, visit func(key []byte, rec *storage.Record) bool) {
+// record are valid during the call only. Without values those that are large may be left out.
+func (t *tx) eachRecord(space byte, key, end []byte, values bool, visit func(key []byte, rec *storage.Record) bool) {
 	lower, upper := storage.CurrentRange(space, key, end)
 	iter := t.r.Scan(lower, upper)
 	defer iter.Close()
+	read := iter.Head
+	if values {
+		read = iter.Value
+	}
 	for iter.Next() {
-		rec, err := storage.DecodeRecord(iter.Value())
+		rec, err := storage.DecodeRecord(read())
 		if err != nil {
 			storage.Fail(t.r, err)
 			return
@@ -126,7 +130,8 @@ func (t *tx) visitRange(op *corepb.Range, visit func(key []byte, rec *storage.Re
 			}
 			return nil
 		}
-		t.eachRecord(byte(op.Space), op.Key, op.End, visit)
+		values := !op.CountOnly && (!op.KeysOnly || op.SortTarget == corepb.Range_BY_VALUE)
+		t.eachRecord(byte(op.Space), op.Key, op.End, values, visit)
 		return nil
 	}
 	if len(op.End) == 0 {
@@ -215,9 +220,9 @@ func (t *tx) scan(op *corepb.Scan, out *Result) {
 			return
 		}
 		looked, previous = looked+1, created
-		if rec := t.record(space, key); rec != nil {
+		if rec := t.head(space, key); rec != nil {
 			found := KeyRecord{Key: bytes.Clone(key), Record: *rec}
-			found.Value = nil
+			found.Value, found.Apart = nil, 0
 			out.Records = append(out.Records, found)
 		}
 	}
@@ -231,7 +236,7 @@ func (t *tx) randomKey(op *corepb.RandomKey, out *Result) {
 		iter := t.r.Scan(storage.ScanBounds(space, from))
 		for iter.Next() {
 			_, _, key, _ := storage.SplitScan(iter.Key())
-			if t.record(space, key) != nil {
+			if t.head(space, key) != nil {
 				out.OK, out.Key = true, bytes.Clone(key)
 				iter.Close()
 				return

@@ -149,7 +149,7 @@ func (t *tx) check(txn *corepb.Txn, d *decision) (failedOp int, err error) {
 				err = ErrLeaseNotFound
 			}
 			if err == nil && (op.Put.IgnoreValue || op.Put.IgnoreLease) {
-				if rec := t.record(byte(op.Put.Space), op.Put.Key); rec == nil || rec.Kind != storage.KindBytes {
+				if rec := t.head(byte(op.Put.Space), op.Put.Key); rec == nil || rec.Kind != storage.KindBytes {
 					err = ErrKeyNotFound
 				}
 			}

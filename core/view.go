@@ -136,7 +136,11 @@ func (v *View) Node(path string) (data []byte, s Stat, ok bool) {
 	if !v.mayRead(key, nil) {
 		return nil, Stat{}, false
 	}
-	rec, tree, ok := v.tx.nodeAt(key)
+	return v.node(key, v.tx.record)
+}
+
+func (v *View) node(key []byte, read func(space byte, key []byte) *storage.Record) (data []byte, s Stat, ok bool) {
+	rec, tree, ok := v.tx.nodeAt(key, read)
 	if !ok {
 		return nil, Stat{}, false
 	}
@@ -148,7 +152,11 @@ func (v *View) Node(path string) (data []byte, s Stat, ok bool) {
 
 // Stat reads a znode's metadata.
 func (v *View) Stat(path string) (Stat, bool) {
-	_, s, ok := v.Node(path)
+	key := []byte(path)
+	if !v.mayRead(key, nil) {
+		return Stat{}, false
+	}
+	_, s, ok := v.node(key, v.tx.head)
 	return s, ok
 }
 
@@ -158,7 +166,7 @@ func (v *View) Children(path string) (names []string, s Stat, ok bool) {
 	if !v.mayRead(key, nil) {
 		return nil, Stat{}, false
 	}
-	rec, tree, ok := v.tx.nodeAt(key)
+	rec, tree, ok := v.tx.nodeAt(key, v.tx.head)
 	if !ok {
 		return nil, Stat{}, false
 	}
@@ -184,7 +192,7 @@ func (v *View) Leases() iter.Seq[storage.Lease] { return v.at.Leases().All() }
 func (v *View) LeaseKeys(id int64) [][]byte {
 	var keys [][]byte
 	for _, attached := range v.tx.attachments(id) {
-		if attached.space == 0 && v.tx.record(0, attached.key) != nil {
+		if attached.space == 0 && v.tx.head(0, attached.key) != nil {
 			keys = append(keys, bytes.Clone(attached.key))
 		}
 	}

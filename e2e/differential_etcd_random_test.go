@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"math/rand/v2"
+	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
@@ -39,8 +40,11 @@ func (g *etcdGenerator) anyEnd() []byte {
 	}
 }
 
+// large is a value that is kept apart from its record.
+var large = strings.Repeat("large", 300)
+
 func (g *etcdGenerator) value() []byte {
-	return []byte(pick(g.Rand, "", "1", "2", "3", "\x00\xff", "long long long long"))
+	return []byte(pick(g.Rand, "", "1", "2", "3", "\x00\xff", "long long long long", large, large[1:]))
 }
 
 // lease is one that may be there, or none.

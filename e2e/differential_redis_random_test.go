@@ -20,7 +20,7 @@ func (g redisGenerator) field() string { return pick(g.Rand, "f", "g", "h", "i",
 
 func (g redisGenerator) value() string {
 	if chance(g.Rand, 12) {
-		return strings.Repeat("x", g.IntN(300))
+		return strings.Repeat("x", g.IntN(3000))
 	}
 	return pick(g.Rand, "", "v", "w", "0", "1", "-7", "42", "3.5", "1e3", " 1", "007", "9223372036854775807", "\x00\xff\r\n")
 }

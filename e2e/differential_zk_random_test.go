@@ -17,7 +17,7 @@ func (g zkGenerator) path() string {
 	return pick(g.Rand, "~", "~/a", "~/b", "~/c", "~/a/x", "~/a/y", "~/b/x", "~/a/x/z", "~/none/x")
 }
 
-func (g zkGenerator) data() string { return pick(g.Rand, "-", "x", "yy", "zzz") }
+func (g zkGenerator) data() string { return pick(g.Rand, "-", "x", "yy", "zzz", large) }
 
 // version is any of a few: most often the one that always fits.
 func (g zkGenerator) version() int { return pick(g.Rand, -1, -1, -1, -1, 0, 1, 2, 3) }

@@ -39,9 +39,10 @@ type overlay struct {
 	journal []change // how to take back every write since the first mark, in order
 	marks   []mark
 
-	room    arena // for keys
-	rowRoom arena // for rows of log and history, which outlive the batch: it is given out once
-	made    slab  // entries
+	room    arena  // for keys
+	rowRoom arena  // for rows of log and history, which outlive the batch: it is given out once
+	logged  []byte // the stored record of the event that was appended last
+	made    slab   // entries
 }
 
 type writeKind uint8
@@ -126,6 +127,7 @@ func (o *overlay) reset() {
 	o.written, o.rowsOrder = btree.Map[string, *entry]{}, btree.Map[string, *entry]{}
 	o.intervals = btree.Map[string, interval]{}
 	o.room.reset()
+	o.logged = nil
 	o.made.reset()
 }
 
@@ -180,6 +182,16 @@ func (b *Batch) failed() bool { return b.err != nil }
 
 // Get gives the value under a key, own writes included. It must not be modified; it holds until the batch ends.
 func (b *Batch) Get(key []byte) ([]byte, bool) {
+	value, present := b.Head(key)
+	if present && isApart(key, value) {
+		value = b.whole(value)
+		return value, b.err == nil
+	}
+	return value, present
+}
+
+// Head is Get without a value that is apart: DecodeRecord gives its size in its place.
+func (b *Batch) Head(key []byte) ([]byte, bool) {
 	if b.err != nil {
 		return nil, false
 	}
@@ -206,7 +218,7 @@ func (b *Batch) Get(key []byte) ([]byte, bool) {
 
 // readBase reads from the database and remembers what it read while there is room.
 func (b *Batch) readBase(key []byte, e *entry) ([]byte, bool) {
-	value, present, err := b.base.get(key)
+	value, present, err := b.base.stored(key)
 	if err != nil {
 		b.fail(err)
 		return nil, false
@@ -233,7 +245,7 @@ func (b *Batch) getRow(key []byte) ([]byte, bool) {
 	if e, ok := b.rowsOrder.Get(bytesString(key)); ok {
 		return e.value, true
 	}
-	value, present, err := b.base.get(key)
+	value, present, err := b.base.stored(key)
 	if err != nil {
 		b.fail(err)
 		return nil, false

@@ -118,6 +118,8 @@ func fuzzCodec[T any](f *testing.F, decode func([]byte) (T, error), encode func(
 func FuzzDecodeRecord(f *testing.F) {
 	for _, r := range records {
 		f.Add(r.Append(nil))
+		r.Kind, r.Value, r.Apart, r.sub = KindBytes, nil, 5000, 3
+		f.Add(r.Append(nil))
 	}
 	fuzzCodec(f, DecodeRecord, func(r *Record) []byte { return r.Append(nil) })
 }

@@ -96,8 +96,8 @@ func readState(from pebble.Reader, options *pebble.IterOptions) (State, error) {
 	return state, nil
 }
 
-// get reads a row as a view shows it. The value is the caller's own copy.
-func (p *pinned) get(key []byte) (value []byte, present bool, err error) {
+// stored reads a row as it is stored. The value is the caller's own copy.
+func (p *pinned) stored(key []byte) (value []byte, present bool, err error) {
 	cache := p.engine.cache
 	cached := cache.caches(key)
 	if cached {
@@ -110,32 +110,33 @@ func (p *pinned) get(key []byte) (value []byte, present bool, err error) {
 			return nil, false, nil // most leases are asked for before they are granted: nothing on disk has to say so
 		}
 	}
-	value, present, err = p.lookUp(key)
+	present, err = p.lookUp(key, func(stored []byte) { value = append(make([]byte, 0, len(stored)), stored...) })
 	if cached && err == nil {
 		cache.found(key, p.commit, value, present)
 	}
 	return value, present, err
 }
 
-func (p *pinned) lookUp(key []byte) (value []byte, present bool, err error) {
+// lookUp lets use have the value of a row, if there is one, where it lies.
+func (p *pinned) lookUp(key []byte, use func(stored []byte)) (present bool, err error) {
 	for _, l := range p.layers {
 		if stored, present, known := l.get(key, p.commit); known {
-			if !present {
-				return nil, false, nil
+			if present {
+				use(stored)
 			}
-			return append(make([]byte, 0, len(stored)), stored...), true, nil
+			return present, nil
 		}
 	}
 	stored, closer, err := p.ground.snapshot.Get(key)
 	if err != nil {
 		if errors.Is(err, pebble.ErrNotFound) {
-			return nil, false, nil
+			return false, nil
 		}
-		return nil, false, fmt.Errorf("storage: read: %w", err)
+		return false, fmt.Errorf("storage: read: %w", err)
 	}
-	value = append(make([]byte, 0, len(stored)), stored...)
+	use(stored)
 	_ = closer.Close()
-	return value, true, nil
+	return true, nil
 }
 
 // apply hands a batch to Pebble, without waiting for the disk. An error ends the database.

@@ -18,7 +18,10 @@ const (
 )
 
 // Append appends the stored form of the event.
-func (e *Event) Append(dst []byte) []byte {
+func (e *Event) Append(dst []byte) []byte { return e.Record.Append(e.appendHead(dst)) }
+
+// appendHead appends what stands before the record.
+func (e *Event) appendHead(dst []byte) []byte {
 	header := byte(e.Type)&eventTypeMask | byte(e.Node)&eventNodeMask<<eventNodeShift
 	if e.Ancestors != 0 {
 		header |= eventHasAncestors
@@ -33,8 +36,7 @@ func (e *Event) Append(dst []byte) []byte {
 	if e.Ancestors != 0 {
 		dst = binary.AppendUvarint(dst, uint64(uint32(e.Ancestors)))
 	}
-	dst = appendBytes(dst, e.Key)
-	return e.Record.Append(dst)
+	return appendBytes(dst, e.Key)
 }
 
 // DecodeEvent reads a stored event; key and value alias b. Revision and Sub come from the log's key and are left zero.

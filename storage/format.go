@@ -14,7 +14,8 @@ import (
 // The version of everything this package stores: tables, codecs, and Pebble's own format. It goes up with any change
 // that an older program would misread. The file holds the words below and the number.
 const (
-	formatVersion  = 3
+	formatVersion  = 4
+	formatOldest   = 3 // that is read, and becomes formatVersion: it lacks values that are apart from their records
 	formatFile     = "FORMAT"
 	formatPreamble = "triglot storage "
 	engineFormat   = pebble.FormatValueSeparation
@@ -82,15 +83,18 @@ func checkFormat(fsys vfs.FS, dir string) error {
 	case err != nil:
 		return err
 	}
-	return acceptFormat(dir, found)
+	if err := acceptFormat(dir, found); err != nil || found == formatVersion {
+		return err
+	}
+	return writeFormat(fsys, dir)
 }
 
 func acceptFormat(dir string, found int) error {
 	switch {
 	case found > formatVersion:
 		return fmt.Errorf("%w: %s has storage format %d, this version reads format %d", ErrNewerFormat, dir, found, formatVersion)
-	case found < formatVersion:
-		return fmt.Errorf("%w: %s has storage format %d, this version reads format %d", ErrOlderFormat, dir, found, formatVersion)
+	case found < formatOldest:
+		return fmt.Errorf("%w: %s has storage format %d, this version reads format %d", ErrOlderFormat, dir, found, formatOldest)
 	}
 	return nil
 }

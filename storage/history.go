@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 )
@@ -15,6 +16,9 @@ import (
 
 const historyTombstone = 1
 
+// errWithoutValue is for a version that would lose its value.
+var errWithoutValue = errors.New("storage: a record was to be logged without its value")
+
 // AppendEvent adds a change of the shared space to the history. Type, Key, Revision, Sub and Record must be set, and
 // Prev where there was a version before; the batch keeps nothing of the event.
 func (b *Batch) AppendEvent(e *Event) {
@@ -22,7 +26,13 @@ func (b *Batch) AppendEvent(e *Event) {
 		return
 	}
 	key := LogKey(b.rowRoom.take(13), e.Revision, e.Sub)
-	value := b.rowRoom.keep(e.Append(b.rowRoom.take(eventHeadBytesMax + len(e.Key) + len(e.Record.Value))))
+	if e.Record.Apart > 0 {
+		b.fail(errWithoutValue)
+		return
+	}
+	head := e.appendHead(b.rowRoom.take(eventHeadBytesMax + len(e.Key) + len(e.Record.Value)))
+	value := b.rowRoom.keep(e.Record.Append(head))
+	b.logged = value[len(head):]
 	pointer := b.rowRoom.keep(HistoryKey(b.rowRoom.take(1+2*len(e.Key)+2+12), e.Key, e.Revision, e.Sub))
 	flags := byte(0)
 	if e.Type == EventDelete {
@@ -44,8 +54,8 @@ func (b *Batch) AppendEvent(e *Event) {
 // versionBytes is what AppendEvent once added for a version of a key.
 func versionBytes(key []byte, record *Record) int64 {
 	head := *record
-	head.Value = nil
-	value := 2 + len(key) + len(head.Append(make([]byte, 0, 96))) + len(record.Value)
+	head.Value, head.Apart = nil, 0
+	value := 2 + len(key) + len(head.Append(make([]byte, 0, 96))) + record.Size()
 	return int64(13 + value + 15 + len(key) + 1 + uvarintLen(value))
 }
 

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -31,6 +32,9 @@ func (tl *timeline) change(rng *rand.Rand, b *Batch, keys int) {
 	for sub := range int32(1 + rng.IntN(3)) {
 		key := fmt.Sprintf("key\x00%02d", rng.IntN(keys))
 		c := version{revision: state.Revision, sub: sub, key: key, value: fmt.Sprintf("%d.%d", state.Revision, sub)}
+		if rng.IntN(4) == 0 { // around the size from which on a value is apart, and above
+			c.value += strings.Repeat("x", apartBytesMin-8+rng.IntN(16)+rng.IntN(2)*4000)
+		}
 		e := Event{Type: EventPut, Key: []byte(key), Revision: c.revision, Sub: sub}
 		if _, present := b.Get(CurrentKey(nil, 0, []byte(key))); present && rng.IntN(3) == 0 {
 			c.deleted, c.value = true, ""
@@ -38,9 +42,11 @@ func (tl *timeline) change(rng *rand.Rand, b *Batch, keys int) {
 			b.Delete(CurrentKey(nil, 0, []byte(key)))
 		} else {
 			e.Record = Record{Kind: KindBytes, ModRevision: c.revision, Version: 1, Value: []byte(c.value)}
-			b.Set(CurrentKey(nil, 0, []byte(key)), e.Record.Append(nil))
 		}
 		b.AppendEvent(&e)
+		if !c.deleted {
+			b.SetLogged(CurrentKey(nil, 0, []byte(key)), &e)
+		}
 		*tl = append(*tl, c)
 	}
 }
@@ -118,8 +124,55 @@ func checkHistory(t *testing.T, r historyReader, tl timeline, from, to int64, ke
 			}
 		}
 	}
+	if to >= r.State().Revision {
+		checkHeld(t, r, tl.at(r.State().Revision))
+	}
 	if err := r.Err(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// checkHeld compares what keys hold now, read in every way, with and without what is apart.
+func checkHeld(t *testing.T, r Reader, want map[string]string) {
+	t.Helper()
+	for _, options := range [][]ScanOption{nil, {Reverse}} {
+		lower, upper := CurrentBounds(0)
+		it := r.Scan(lower, upper, options...)
+		found := 0
+		for ; it.Next(); found++ {
+			_, key, _ := SplitCurrent(it.Key())
+			head, headErr := DecodeRecord(it.Head())
+			record, err := DecodeRecord(it.Value())
+			if err != nil || headErr != nil || string(record.Value) != want[string(key)] {
+				t.Fatalf("%q holds %.40q, %v, %v, want %.40q", key, record.Value, err, headErr, want[string(key)])
+			}
+			checkHead(t, head, record)
+		}
+		it.Close()
+		if found != len(want) {
+			t.Fatalf("%d keys, want %d", found, len(want))
+		}
+	}
+	for key, value := range want {
+		row, _ := r.Get(CurrentKey(nil, 0, []byte(key)))
+		headRow, _ := r.Head(CurrentKey(nil, 0, []byte(key)))
+		record, err := DecodeRecord(row)
+		head, headErr := DecodeRecord(headRow)
+		if err != nil || headErr != nil || string(record.Value) != value {
+			t.Fatalf("%q holds %.40q, %v, %v, want %.40q", key, record.Value, err, headErr, value)
+		}
+		checkHead(t, head, record)
+	}
+}
+
+func checkHead(t *testing.T, head, whole Record) {
+	t.Helper()
+	if (head.Apart > 0) != (len(whole.Value) >= apartBytesMin) || head.Size() != len(whole.Value) || whole.Apart != 0 {
+		t.Fatalf("a value of %d bytes: apart %d, size %d", len(whole.Value), head.Apart, head.Size())
+	}
+	head.Apart, head.sub, head.Value = 0, 0, whole.Value
+	if !reflect.DeepEqual(head, whole) {
+		t.Fatalf("the head is %+v, the record %+v", head, whole)
 	}
 }
 
@@ -146,6 +199,12 @@ func TestHistoryShowsEveryRevision(t *testing.T) {
 		b := db.NewBatch()
 		for range 1 + rng.IntN(5) {
 			tl.change(rng, b, 12)
+			undone := slices.Clone(tl)
+			mark := b.Mark()
+			undone.change(rng, b, 12)
+			checkHeld(t, b, undone.at(b.State().Revision))
+			b.Undo(mark)
+			b.Keep(mark)
 		}
 		checkHistory(t, b, tl, b.State().Revision-3, b.State().Revision+1, 12)
 		commit(t, b)

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"unsafe"
@@ -22,6 +23,8 @@ import (
 type Iterator struct {
 	base    *pebble.Iterator // nil when the reader has failed: nothing to go over
 	reader  latch
+	pinned  *pinned
+	apart   apartReader
 	lower   []byte
 	upper   []byte
 	reverse bool
@@ -51,7 +54,7 @@ func (it *Iterator) begin(p *pinned) error {
 	if err != nil {
 		return fmt.Errorf("storage: scan: %w", err)
 	}
-	it.base = base
+	it.base, it.pinned = base, p
 	for _, l := range p.layers {
 		c := newLayerCursor(l, p.commit, it.lower, it.upper, it.reverse)
 		c.seek(it.first())
@@ -159,6 +162,20 @@ func (it *Iterator) Key() []byte {
 
 // Value is the current value. It holds until the iterator moves and must not be modified.
 func (it *Iterator) Value() []byte {
+	value := it.Head()
+	if !isApart(it.Key(), value) {
+		return value
+	}
+	value, err := it.apart.whole(it, value)
+	if err != nil {
+		it.reader.fail(err)
+		return nil
+	}
+	return value
+}
+
+// Head is Value without one that is apart, as a Reader's Head.
+func (it *Iterator) Head() []byte {
 	if !it.plain() && it.top != atBase {
 		_, value, _, _ := it.over(it.top)
 		return value
@@ -191,7 +208,7 @@ func (it *Iterator) Close() {
 	if it.base == nil {
 		return
 	}
-	if err := it.base.Close(); err != nil {
+	if err := errors.Join(it.apart.close(), it.base.Close()); err != nil {
 		it.reader.fail(err)
 	}
 	it.base = nil

@@ -57,6 +57,30 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	open(t, Options{Dir: dir})
 }
 
+func TestAnOlderFormatThatIsReadIsBroughtUpToDate(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "db")
+	if err := open(t, Options{Dir: dir}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	stamp := filepath.Join(dir, formatFile)
+	for found, want := range map[int]error{formatOldest: nil, formatOldest - 1: ErrOlderFormat} {
+		if err := os.WriteFile(stamp, fmt.Appendf(nil, "%s%d\n", formatPreamble, found), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		db, err := Open(Options{Dir: dir})
+		if !errors.Is(err, want) {
+			t.Errorf("format %d: %v", found, err)
+		}
+		if err != nil {
+			continue
+		}
+		db.Close()
+		if text, err := os.ReadFile(stamp); err != nil || string(text) != fmt.Sprintf("%s%d\n", formatPreamble, formatVersion) {
+			t.Errorf("it says %q, %v", text, err)
+		}
+	}
+}
+
 func TestUnusableDirectoryIsNotCalledLocked(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -9,6 +9,8 @@ type Reader interface {
 	// Get gives the value stored under a key. From a View it is the caller's own copy; from a Batch it must not be
 	// modified and holds until the batch is committed or discarded.
 	Get(key []byte) (value []byte, ok bool)
+	// Head is Get for who needs no more of a record than its numbers: a large value is left where it is.
+	Head(key []byte) (value []byte, ok bool)
 	// Scan goes over [lower, upper), upwards unless Reverse is given. The bounds must not be modified before Close,
 	// which must be called. Writing to a Batch makes its open iterators undefined: collect first, write after.
 	Scan(lower, upper []byte, options ...ScanOption) *Iterator

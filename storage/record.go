@@ -40,4 +40,9 @@ type Record struct {
 	Count          int64  // elements of a collection
 	Head           int64  // position of a list's first element
 	Value          []byte // bytes kind only
+
+	// Apart is the size of a value that was left where it is: Value is nil then, and not what the key holds. Such a record may be
+	// written back to its key, and nowhere else.
+	Apart int
+	sub   int32 // of the version in the log that has it
 }

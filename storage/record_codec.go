@@ -26,6 +26,9 @@ const recordHeadBytesMax = 1 + 12*binary.MaxVarintLen64
 
 // Append appends the stored form of the record.
 func (r *Record) Append(dst []byte) []byte {
+	if r.Apart > 0 {
+		return r.appendApart(dst)
+	}
 	var present uint64
 	if r.Container {
 		present |= recordContainer
@@ -106,6 +109,13 @@ func (r *Record) Append(dst []byte) []byte {
 // ErrCorrupt.
 func DecodeRecord(b []byte) (Record, error) {
 	d := decoder{rest: b}
+	if len(b) > 0 && b[0] == kindApart {
+		sub, size := d.apart()
+		r := d.record()
+		d.bad = d.bad || r.Kind != KindBytes || len(r.Value) > 0
+		r.Value, r.Apart, r.sub = nil, size, sub
+		return r, d.failure("record")
+	}
 	r := d.record()
 	return r, d.failure("record")
 }
