@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -133,13 +134,14 @@ func (e *engine) writeRows(l *layer, rows []*layerRow) error {
 	return e.apply(pb)
 }
 
-// ingestLevelsMax is how many levels L0 may have when tables are added to it. Pebble stops writers that go through a
-// memtable when compactions are behind, and does not stop tables.
-const ingestLevelsMax = 40
+// ingestFillMax is how full L0 may be when tables are added to it; from 1 on Pebble compacts it, and so always makes room again.
+// (Its number of sublevels would not do: tables of which each overlaps with the one before alone make many, and bother nobody.)
+// Pebble stops writers that go through a memtable when compactions are behind, and does not stop tables.
+const ingestFillMax = 10
 
 // awaitCompactions returns when L0 has room for more.
 func (e *engine) awaitCompactions() error {
-	for e.pebble.Metrics().Levels[0].Sublevels >= ingestLevelsMax {
+	for e.pebble.Metrics().Levels[0].FillFactor >= ingestFillMax {
 		select {
 		case <-e.db.compacted:
 		case <-e.db.failure.happened:
@@ -169,41 +171,44 @@ func (e *engine) ingestRows(l *layer, rows []*layerRow, number uint64) error {
 	return nil
 }
 
-// groupOf says which rows share a table.
+// groups are where the tables of ours begin that share tables of Pebble. Compactions keep to them: a table that had rows on both
+// sides of the log would be in the way of the log's, which could not get to the last level then. The state is written with every
+// layer and lies apart, or else each layer would overlap with all others.
+var groups = [...][]byte{{tableMeta}, {tableMeta + 1}, {tableLog}, {tableLog + 1}, {tableHistory + 1}}
+
+const groupLog = 2
+
+// groupOf says in which group a key is.
 func groupOf(key string) int {
-	switch {
-	case key[0] < tableLog:
-		return 0
-	case key[0] == tableLog:
-		return groupLog
-	case key[0] == tableHistory:
-		return 2
+	group := 0
+	for group+1 < len(groups) && key >= bytesString(groups[group+1]) {
+		group++
 	}
-	return 3
+	return group
 }
 
-const groupLog = 1
+// groupOfKey tells Pebble where the group of a key ends.
+func groupOfKey(key []byte) (policy pebble.SpanPolicy, end []byte, err error) {
+	if next := groupOf(bytesString(key)) + 1; next < len(groups) {
+		end = groups[next]
+	}
+	return policy, end, nil
+}
 
 func (e *engine) writeTables(l *layer, rows []*layerRow, number uint64) (paths []string, err error) {
 	state := &layerRow{key: string(stateKey), layerVersion: layerVersion{value: l.state.Append(nil)}}
-	for from := -1; from < len(rows); { // before the first row is the state's
-		group, to := 0, from+1
-		if from >= 0 {
-			group = groupOf(rows[from].key)
-		}
+	for rows = append([]*layerRow{state}, rows...); len(rows) > 0; {
+		group, to := groupOf(rows[0].key), 1
 		for to < len(rows) && groupOf(rows[to].key) == group {
 			to++
 		}
-		part := rows[max(from, 0):to]
-		if from < 0 {
-			part = append([]*layerRow{state}, part...)
-		}
+		part := rows[:to]
+		rows = rows[to:]
 		path := e.db.path(fmt.Sprintf("%s%06d-%d", layerPrefix, number, group))
 		if err := e.writeTable(path, group, part); err != nil {
 			return nil, err
 		}
 		paths = append(paths, path)
-		from = to
 	}
 	return paths, nil
 }

@@ -63,7 +63,8 @@ func (o Options) withDefaults() Options {
 
 // engine gives Pebble's options.
 func (o Options) engine(db *DB) *pebble.Options {
-	compactionsMax := max(1, min(runtime.GOMAXPROCS(0)/2, 4))
+	// A second compaction begins only when L0 is behind: a large one further down must not keep writers waiting.
+	compactionsMax := max(2, min(runtime.GOMAXPROCS(0)/2, 4))
 	p := &pebble.Options{
 		FS:                 o.FS,
 		FormatMajorVersion: engineFormat,
@@ -80,6 +81,7 @@ func (o Options) engine(db *DB) *pebble.Options {
 		// Each compaction of L0 rewrites what it overlaps in the level below, so some layers are gathered first. What is
 		// read often is in the cache of rows and does not see the levels. Writers are stopped only when hopelessly behind.
 		L0CompactionThreshold:      8,
+		L0CompactionFileThreshold:  64,
 		L0StopWritesThreshold:      64,
 		FlushSplitBytes:            2 << 20,
 		CompactionConcurrencyRange: func() (int, int) { return 1, compactionsMax },
@@ -89,6 +91,7 @@ func (o Options) engine(db *DB) *pebble.Options {
 	compression.Name = "triglot"
 	compression.Levels[len(compression.Levels)-1] = sstable.BalancedCompression
 	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return compression })
+	p.Experimental.SpanPolicyFunc = groupOfKey
 	for i := range p.Levels {
 		// Filters in the last level too: creating keys, and so asking for absent ones, is common here.
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
