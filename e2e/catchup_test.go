@@ -132,7 +132,7 @@ func (w *writes) end(t *testing.T, what string) {
 }
 
 func TestANewMemberCatchesUpWhileTheClusterServes(t *testing.T) {
-	bytes := int64(environment(t, "TRIGLOT_CATCHUP_BYTES", 64<<20))
+	bytes := int64(environment(t, "TRIGLOT_CATCHUP_BYTES", 128<<20))
 	// Little of the log is kept, so that a new member cannot do without a snapshot.
 	c := startCluster(t, 3, "--catch-up-bytes", "1MiB", "--memtable-bytes", "8MiB")
 	c.awaitService()
