@@ -3,6 +3,7 @@ package raftlog
 import (
 	"context"
 	"encoding/binary"
+	"runtime"
 	"sync/atomic"
 
 	"go.etcd.io/raft/v3"
@@ -81,6 +82,18 @@ func (r *reading) take(n *Node) {
 	r.waiting = append(r.waiting, r.spare...)
 }
 
+// gather lets goroutines that are about to ask do so, as long as they do: a round costs all members more than the moment that it
+// takes.
+func (r *reading) gather(n *Node) {
+	for turns := 0; turns < gatherTurnsMax; turns++ {
+		runtime.Gosched()
+		before := len(r.waiting)
+		if r.take(n); len(r.waiting) == before {
+			return
+		}
+	}
+}
+
 // read begins a round if somebody waits for one and it can be answered.
 func (d *driver) read() {
 	r := &d.reading
@@ -93,6 +106,7 @@ func (d *driver) read() {
 	if len(r.waiting) == 0 || len(r.asked) > 0 || !d.answerable() {
 		return
 	}
+	r.gather(d.n)
 	r.asked, r.waiting = r.waiting, r.asked[:0]
 	r.round++
 	d.n.status.readRounds.Add(1)

@@ -3,6 +3,7 @@ package raftlog
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -151,4 +152,33 @@ func TestReadsOfAStoppedNodeEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// Readers that never rest must not keep a round from beginning; one that is about to ask is waited for.
+func TestARoundTakesReadsThatAreAboutToComeAndBeginsAllTheSame(t *testing.T) {
+	const reads = 10 * gatherTurnsMax
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // the two take turns
+	gathered := false
+	for range 100 {
+		n := &Node{reads: newMailbox[*read]()}
+		r := &reading{waiting: []*read{{}}}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range reads {
+				n.reads.put(&read{})
+				runtime.Gosched()
+			}
+		}()
+		r.gather(n)
+		waiting := len(r.waiting)
+		<-done
+		if waiting > reads {
+			t.Fatalf("it waited for all %d reads", reads)
+		}
+		gathered = gathered || waiting > 1
+	}
+	if !gathered {
+		t.Error("nothing was ever gathered")
+	}
 }
