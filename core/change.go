@@ -89,7 +89,7 @@ func (t *tx) change(space byte, key []byte, before, after *storage.Record, verb 
 	wasBytes := before != nil && before.Kind == storage.KindBytes
 	isBytes := after != nil && after.Kind == storage.KindBytes
 	logged := space == 0 && (isBytes || wasBytes)
-	if !logged || !isBytes {
+	if !logged || !isBytes { // or else with its event, whose row of the log it shares
 		t.writeRecord(space, key, after)
 	}
 	t.writeFinders(space, key, before, after)

@@ -30,7 +30,7 @@ type Watch struct {
 	// as well; before a later one nothing is given. An earlier one brings back what the log holds, and Lost
 	// where the match is also for events that it does not hold. Whoever read a view takes its revision + 1.
 	From int64
-	Prev bool // replayed events carry the record before the change; those of the ring always do, but for large values
+	Prev bool // replayed events carry the record before the change; those of the ring always do, a large value only on request
 	Once bool // the watch is over after its first notice: the events of one revision, or one node event
 }
 

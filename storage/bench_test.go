@@ -16,7 +16,7 @@ func put(b *Batch, key, value []byte) {
 	state.Revision++
 	current := CurrentKey(make([]byte, 0, 2+len(key)), 0, key)
 	record := Record{Kind: KindBytes, CreateRevision: state.Revision, Version: 1, CreateMillis: 1700000000000}
-	if old, ok := b.Get(current); ok {
+	if old, ok := b.Head(current); ok {
 		previous, err := DecodeRecord(old)
 		if err != nil {
 			panic(err)
@@ -27,22 +27,25 @@ func put(b *Batch, key, value []byte) {
 		state.Counts[0]++
 	}
 	record.ModRevision, record.ModMillis, record.Value = state.Revision, 1700000000000, value
-	b.Set(current, record.Append(make([]byte, 0, 32+len(value))))
-	b.AppendEvent(&Event{Type: EventPut, Key: key, Revision: state.Revision, Record: record})
+	e := &Event{Type: EventPut, Key: key, Revision: state.Revision, Record: record}
+	b.AppendEvent(e)
+	b.SetLogged(current, e)
 }
 
 func benchKey(n int) []byte { return fmt.Appendf(nil, "/registry/pods/default/%08d", n) }
 
-func benchDB(b *testing.B) *DB {
+func benchDB(b *testing.B) *DB { return benchDBOf(b, benchKeys, 256) }
+
+func benchDBOf(b *testing.B, keys, size int) *DB {
 	db, err := Open(Options{Dir: filepath.Join(b.TempDir(), "db")})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = db.Close() })
-	for n := 0; n < benchKeys; n += 1000 {
+	for n := 0; n < keys; n += 1000 {
 		batch := db.NewBatch()
 		for i := range 1000 {
-			put(batch, benchKey(n+i), make([]byte, 256))
+			put(batch, benchKey(n+i), make([]byte, size))
 		}
 		commit(b, batch)
 	}
@@ -116,6 +119,26 @@ func BenchmarkViewScan100(b *testing.B) {
 		it := v.Scan(CurrentKey(nil, 0, benchKey(rng.IntN(benchKeys-100))), upper)
 		for i := 0; i < 100 && it.Next(); i++ {
 			if len(it.Value()) < 256 {
+				b.Fatal("short")
+			}
+		}
+		it.Close()
+		v.Release()
+	}
+}
+
+// BenchmarkViewScan100Apart is a scan of values that are apart from their records.
+func BenchmarkViewScan100Apart(b *testing.B) {
+	const keys, size = 5000, 4096
+	db := benchDBOf(b, keys, size)
+	rng := rand.New(rand.NewPCG(1, 2))
+	_, upper := CurrentBounds(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		v := db.View()
+		it := v.Scan(CurrentKey(nil, 0, benchKey(rng.IntN(keys-100))), upper)
+		for i := 0; i < 100 && it.Next(); i++ {
+			if len(it.Value()) < size {
 				b.Fatal("short")
 			}
 		}

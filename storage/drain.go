@@ -17,7 +17,7 @@ import (
 // that lies together, so that the log, to which rows are only added, gets to the last level at once, where it stays: it is
 // half of what is written, and no compaction moves it.
 //
-// A layer that is small, because somebody could not wait, goes through a memtable instead: four files and their syncs would
+// A layer that is small, because somebody could not wait, goes through a memtable instead: five files and their syncs would
 // cost more. So does every layer when the engine has a log of its own, which after a crash must hold all that it wrote.
 
 // freeze gives commits a new layer and sends the present one to Pebble. It waits for the one before it. It runs guarded.

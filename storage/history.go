@@ -25,11 +25,11 @@ func (b *Batch) AppendEvent(e *Event) {
 	if b.ended {
 		return
 	}
-	key := LogKey(b.rowRoom.take(13), e.Revision, e.Sub)
 	if e.Record.Apart > 0 {
 		b.fail(errWithoutValue)
 		return
 	}
+	key := LogKey(b.rowRoom.take(13), e.Revision, e.Sub)
 	head := e.appendHead(b.rowRoom.take(eventHeadBytesMax + len(e.Key) + len(e.Record.Value)))
 	value := b.rowRoom.keep(e.Record.Append(head))
 	b.logged = value[len(head):]

@@ -80,7 +80,8 @@ func (o Options) engine(db *DB) *pebble.Options {
 		MemTableStopWritesThreshold: 3,
 		// Each compaction of L0 rewrites what it overlaps in the level below, so some layers are gathered first. What is
 		// read often is in the cache of rows and does not see the levels. Writers are stopped only when hopelessly behind.
-		L0CompactionThreshold:      8,
+		L0CompactionThreshold: 8,
+		// Tables that hardly overlap are not many at any key, and each of them costs a scan.
 		L0CompactionFileThreshold:  64,
 		L0StopWritesThreshold:      64,
 		FlushSplitBytes:            2 << 20,

@@ -13,7 +13,7 @@ import (
 // admitted. at is the address that was reached.
 func (t *Transport) open(ctx context.Context, purpose peerpb.Opening_Purpose, to uint64, urls []string, first int) (w *wire, at string, err error) {
 	opening := &peerpb.Opening{Purpose: purpose, Hello: t.identity.hello(to)}
-	w, at, err = t.call(ctx, urls, first, opening, func(w *wire) error {
+	return t.call(ctx, urls, first, opening, func(w *wire) error {
 		answer := &peerpb.Hello{}
 		if err := w.expect(peerpb.Kind_HELLO, answer); err != nil {
 			return err
@@ -23,7 +23,6 @@ func (t *Transport) open(ctx context.Context, purpose peerpb.Opening_Purpose, to
 		}
 		return nil
 	})
-	return w, at, err
 }
 
 // errNoAnswer is for what a frozen process and a link that swallows everything do.

@@ -120,14 +120,14 @@ func (t *Transport) serve(accepted net.Conn) {
 	case refused != nil:
 		t.turnAway(w, host, refused)
 	case errors.As(err, &said):
-		w.fail(peerpb.Kind_FAILURE, &peerpb.Failure{Words: said.words}, lastWordPatience)
+		w.fail(peerpb.Kind_FAILURE, &peerpb.Failure{Words: said.words})
 	}
 }
 
 // turnAway tells both sides why they do not talk.
 func (t *Transport) turnAway(w *wire, host string, r *refusal) {
 	t.inbound.tell(t, host, r.words)
-	w.fail(peerpb.Kind_REFUSAL, &peerpb.Refusal{Reason: r.reason, Words: r.words}, lastWordPatience)
+	w.fail(peerpb.Kind_REFUSAL, &peerpb.Refusal{Reason: r.reason, Words: r.words})
 }
 
 // servePings answers each ping, and refuses the caller once it was removed.

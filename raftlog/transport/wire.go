@@ -20,7 +20,7 @@ const (
 	headerBytes     = 5 // of a frame: length, kind
 	readBufferBytes = 64 << 10
 	openingBytesMax = 64 << 10 // of frames before the caller is admitted
-	keptBytesMax    = 2 << 20  // of memory that a connection keeps for what it writes
+	keptBytesMax    = 2 << 20  // of memory that a connection keeps in each direction
 )
 
 // wire is a connection of members: frames as peer.proto has them. One goroutine may receive while others send.
@@ -103,24 +103,28 @@ func (w *wire) expect(kind peerpb.Kind, message proto.Message) error {
 	case err != nil:
 		return err
 	case got == kind:
-		if err := proto.Unmarshal(body, message); err != nil {
-			return fmt.Errorf("%w: %w", errStranger, err)
-		}
-		return nil
+		return decode(body, message)
 	case got == peerpb.Kind_REFUSAL:
 		r := &peerpb.Refusal{}
-		if err := proto.Unmarshal(body, r); err != nil {
-			return fmt.Errorf("%w: %w", errStranger, err)
+		if err := decode(body, r); err != nil {
+			return err
 		}
 		return &refusal{reason: r.Reason, words: r.Words}
 	case got == peerpb.Kind_FAILURE:
 		f := &peerpb.Failure{}
-		if err := proto.Unmarshal(body, f); err != nil {
-			return fmt.Errorf("%w: %w", errStranger, err)
+		if err := decode(body, f); err != nil {
+			return err
 		}
 		return &failure{words: f.Words}
 	}
 	return fmt.Errorf("%w: %s in place of %s", errStranger, got, kind)
+}
+
+func decode(body []byte, message proto.Message) error {
+	if err := proto.Unmarshal(body, message); err != nil {
+		return fmt.Errorf("%w: %w", errStranger, err)
+	}
+	return nil
 }
 
 // ended waits until the other side ends the connection, and says why: it sends nothing else here.
@@ -139,8 +143,8 @@ func (w *wire) finish() error {
 
 // fail ends a served connection with words. What the caller is still sending is read and thrown away for a moment, for a
 // connection that is closed before it has been read takes the words with it.
-func (w *wire) fail(kind peerpb.Kind, message proto.Message, patience time.Duration) {
-	w.SetDeadline(time.Now().Add(patience))
+func (w *wire) fail(kind peerpb.Kind, message proto.Message) {
+	w.SetDeadline(time.Now().Add(lastWordPatience))
 	if _, err := w.send(kind, message); err == nil && w.finish() == nil {
 		io.Copy(io.Discard, w.reader)
 	}
