@@ -44,6 +44,7 @@ func TestMessagesArriveWholeAndInOrder(t *testing.T) {
 			bulk++
 		}
 	}
+	a.Stop() // a message may arrive before it is counted as sent
 	sent, received := a.Stats()[0], b.Stats()[0]
 	if sent.SentMessages != 2*each || received.ReceivedMessages != 2*each || sent.DroppedMessages != 0 {
 		t.Errorf("sent %+v, received %+v", sent, received)
