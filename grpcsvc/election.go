@@ -42,7 +42,7 @@ func (s *electionService) campaign(ctx context.Context, r *electionpb.CampaignRe
 	}
 	prefix := queuePrefix(r.Name)
 	key := queueKey(prefix, lease)
-	entered, err := s.kv.Txn(ctx, &pb.TxnRequest{
+	entered, err := s.enter(ctx, &pb.TxnRequest{
 		Compare: []*pb.Compare{createdAt(key, 0)},
 		Success: []*pb.RequestOp{opPut(&pb.PutRequest{Key: key, Value: r.Value, Lease: lease})},
 		Failure: []*pb.RequestOp{opRange(&pb.RangeRequest{Key: key})},

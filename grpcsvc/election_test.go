@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -88,6 +89,26 @@ func TestACampaignWhoseClientGoesLeavesTheQueue(t *testing.T) {
 	_, err := won()
 	wantCode(t, "a campaign that was given up", err, codes.Canceled)
 	n.awaitQueue("e/", 1)
+}
+
+// A client may go at any moment, also between the write of its key and the answer to that write.
+func TestNoCampaignOrLockWhoseClientGoesEarlyLeavesItsKey(t *testing.T) {
+	n := startNode(t, Options{})
+	n.campaign("e", "one", n.grant())
+	n.lock("l", n.grant())
+	for i := range 100 {
+		ctx, cancel := context.WithCancel(n.ctx)
+		won := n.campaignLater(ctx, "e", "later", n.grant())
+		waiter := n.lockLater("l", n.grant())
+		time.Sleep(time.Duration(i) * 10 * time.Microsecond)
+		cancel()
+		waiter.cancel()
+		_, err := won()
+		wantCode(t, "a campaign that was given up", err, codes.Canceled)
+		wantCode(t, "a wait that was given up", <-waiter.end, codes.Canceled)
+	}
+	n.awaitQueue("e/", 1)
+	n.awaitQueue("l/", 1)
 }
 
 func TestALeadershipThatIsLostProclaimsNothingAndResignsInPeace(t *testing.T) {

@@ -33,7 +33,7 @@ func (s *lockService) lock(ctx context.Context, r *lockpb.LockRequest) (*lockpb.
 	}
 	prefix := queuePrefix(r.Name)
 	key := queueKey(prefix, lease)
-	entered, err := s.kv.Txn(ctx, &pb.TxnRequest{
+	entered, err := s.enter(ctx, &pb.TxnRequest{
 		Compare: []*pb.Compare{createdAt(key, 0)},
 		Success: []*pb.RequestOp{opPut(&pb.PutRequest{Key: key, Lease: lease}), opRange(firstUnder(prefix))},
 		Failure: []*pb.RequestOp{opRange(&pb.RangeRequest{Key: key}), opRange(firstUnder(prefix))},
@@ -45,7 +45,9 @@ func (s *lockService) lock(ctx context.Context, r *lockpb.LockRequest) (*lockpb.
 	if !entered.Succeeded {
 		created = rangeAnswer(entered, 0)[0].CreateRevision
 	}
-	if first := rangeAnswer(entered, 1); len(first) == 0 || first[0].CreateRevision == created {
+	first := rangeAnswer(entered, 1)
+	isHeld := len(first) == 0 || first[0].CreateRevision == created
+	if hasLeft := entered.Succeeded && ctx.Err() != nil; isHeld && !hasLeft { // one who held it before keeps it
 		return &lockpb.LockResponse{Header: entered.Header, Key: key}, nil
 	}
 	own, err := s.awaitLock(ctx, prefix, key, created)

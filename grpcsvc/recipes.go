@@ -89,6 +89,15 @@ func opDelete(key []byte) *pb.RequestOp {
 	return &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: r}}
 }
 
+// enter puts a key into a queue, and looks whether it was there. It goes on when the caller goes meanwhile, as far as the
+// store's own time-out: of a key whose write nobody waited for, nobody would know that it has to leave the queue.
+func (s *recipes) enter(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	if ctx.Err() != nil {
+		return nil, statusOf(context.Cause(ctx))
+	}
+	return s.kv.Txn(context.WithoutCancel(ctx), r)
+}
+
 // waitTurn returns when no key of a queue is older than a revision. Of the older ones only the youngest is waited for at
 // a time, so that the end of one wakes one.
 func (s *recipes) waitTurn(ctx context.Context, prefix []byte, createRevision int64) error {
