@@ -22,15 +22,17 @@ import (
 //     from the log table (hub_read.go).
 //
 // A watch is therefore a cursor and not a queue: a feed that is never read holds a few words for each watch and nothing
-// else. The hub starts no goroutines.
+// else, and its watches soon leave the index. The hub starts no goroutines.
 //
 // Locks, in the order in which they may be taken together: Feed.changing, watchIndex.mu, watchStop.mu; and
-// Feed.changing or Feed.reading, then Feed.mu. The publisher takes watchStop.mu and Feed.mu only, one at a time, and
-// both are held for moments: neither for reading events nor while another lock is waited for.
+// Feed.changing or Feed.reading, then Feed.mu, then watchStop.mu. The publisher takes Feed.mu and watchStop.mu only, and
+// both are held for moments, never for reading events.
 type Hub struct {
 	log   eventLog
 	ring  eventRing
 	index watchIndex
+
+	sleepAfter uint64 // groups that a watch may be behind before it sleeps; see Feed.mark
 
 	// marked is the revision up to which every watch that matches has been marked.
 	marked atomic.Int64
@@ -65,7 +67,7 @@ func newHub(log eventLog, revision int64, options HubOptions) *Hub {
 	if options.BytesMax <= 0 {
 		options.BytesMax = hubBytesMaxDefault
 	}
-	h := &Hub{log: log, feeds: map[*Feed]struct{}{}}
+	h := &Hub{log: log, feeds: map[*Feed]struct{}{}, sleepAfter: sleepAfterDefault}
 	h.ring.init(revision, options.EventsMax, options.BytesMax)
 	h.index.init()
 	h.marked.Store(revision)

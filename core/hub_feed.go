@@ -98,14 +98,25 @@ func (f *Feed) begin(w *activeWatch, span *ringSpan) (wake bool) {
 	return f.queue.push(w)
 }
 
+// sleepAfterDefault is how many groups a watch may be behind before it sleeps: some times what a connection has on its way.
+const sleepAfterDefault = 1024
+
 // mark owes a watch a group, and reports whether that is news to the feed's owner. It is the publisher's.
+//
+// A watch that is not read although much is owed to it falls asleep: it leaves the index, so that it costs the publisher
+// nothing any more, and is owed whatever comes. The next reading wakes it. Those that would have to be told what they lost
+// stay awake.
 func (f *Feed) mark(w *activeWatch, g *eventGroup) (wake bool) {
 	f.mu.Lock()
 	if w.active && g.position >= w.start && g.revision >= w.from {
-		if !w.due {
+		switch {
+		case !w.due:
 			w.due = true
 			w.owed = owedStretch{first: g.position, firstRevision: g.revision, ringOnly: nothingLost}
 			wake = f.queue.push(w)
+		case !w.ringOnly && g.position-w.owed.first >= f.hub.sleepAfter:
+			w.asleep = true
+			w.place.stop.park(w)
 		}
 		w.owed.last, w.owed.lastRevision = g.position, g.revision
 		if g.ringOnly && w.ringOnly && w.owed.ringOnly == nothingLost {
@@ -183,9 +194,22 @@ func (f *Feed) front() (w *activeWatch, owed owedStretch, next int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if w = f.queue.first; w != nil {
+		if w.asleep {
+			w.wake()
+		}
 		owed, next = w.owed, w.next
 	}
 	return w, owed, next
+}
+
+// wake makes the publisher mark a watch again. feed.mu is held. As in Add, it comes back into the index before a look at the
+// ring says what it is owed by now: whatever is published later is marked.
+func (w *activeWatch) wake() {
+	w.asleep = false
+	w.place.stop.unpark(w)
+	span := w.feed.hub.ring.span.Load()
+	w.start = span.head
+	w.owed.last, w.owed.lastRevision = span.head-1, span.revision
 }
 
 // settle notes what was read, and reports whether there is a notice to give.
@@ -201,7 +225,7 @@ func (f *Feed) settle(w *activeWatch, read *watchReading) bool {
 	switch {
 	case over:
 		f.drop(w)
-	case read.position > w.owed.last:
+	case read.position > w.owed.last: // which it is not if the watch fell asleep while it was read: that was with a later group
 		w.due = false
 	default:
 		// Some is left, or was published meanwhile. The others come first now.

@@ -37,7 +37,7 @@ type indexTrees struct {
 type watchStop struct {
 	mu    sync.Mutex // guards lists and the slots of the watches in them
 	lists [indexRoles][]*activeWatch
-	count int // of all lists; guarded by watchIndex.mu
+	count int // of all lists, and of those that are parked; guarded by watchIndex.mu
 }
 
 // role says what a watch at a name is for.
@@ -56,7 +56,10 @@ const (
 type indexPlace struct {
 	stop *watchStop
 	role indexRole
-	slot int // in the list of its role; guarded by stop.mu
+
+	// Guarded by stop.mu:
+	slot   int  // in the list of its role
+	parked bool // it is in no list
 }
 
 func (x *watchIndex) init() { x.trees.Store(&indexTrees{names: iradix.New[*watchStop]()}) }
@@ -170,16 +173,43 @@ func (s *watchStop) add(w *activeWatch) {
 	s.count++
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.enter(w)
+}
+
+// park takes a watch out of what match finds, for a while.
+func (s *watchStop) park(w *activeWatch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leave(w)
+	w.place.parked = true
+}
+
+// unpark takes park back.
+func (s *watchStop) unpark(w *activeWatch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.place.parked = false
+	s.enter(w)
+}
+
+func (s *watchStop) remove(w *activeWatch) {
+	s.count--
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !w.place.parked {
+		s.leave(w)
+	}
+}
+
+// enter appends a watch to its list. mu is held.
+func (s *watchStop) enter(w *activeWatch) {
 	list := &s.lists[w.place.role]
 	w.place.slot = len(*list)
 	*list = append(*list, w)
 }
 
-// remove puts the last of the list in the watch's slot.
-func (s *watchStop) remove(w *activeWatch) {
-	s.count--
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// leave puts the last of its list in a watch's slot. mu is held.
+func (s *watchStop) leave(w *activeWatch) {
 	list := &s.lists[w.place.role]
 	last := len(*list) - 1
 	moved := (*list)[last]

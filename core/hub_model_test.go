@@ -468,6 +468,7 @@ func TestWatchesAgainstModel(t *testing.T) {
 				t: t, random: random, store: newHubStore(t, options), watches: map[string]*modelWatch{},
 				keys: []map[string]storage.Kind{{}, {}},
 			}
+			m.store.hub.sleepAfter = 1 + random.Uint64N(20)
 			for range 4 {
 				m.feeds = append(m.feeds, m.store.hub.NewFeed())
 			}

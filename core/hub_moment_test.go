@@ -44,6 +44,28 @@ func TestRingThatMovesOnWhileItIsReadLosesNothing(t *testing.T) {
 	expectNotices(t, drainFeed(f), want...)
 }
 
+func TestAWatchThatFallsAsleepWhileItIsReadLosesNothing(t *testing.T) {
+	for more := range 12 {
+		s := newHubStore(t, tinyRing)
+		s.hub.sleepAfter = 6
+		f := s.hub.NewFeed()
+		mustWatch(t, f, 1, Watch{Key: []byte("a")})
+		for range 6 {
+			s.commit(putEvent("a"))
+		}
+		s.log.during = func() {
+			for range more {
+				s.commit(putEvent("a"))
+			}
+		}
+		var want []string
+		for i := range 6 + more {
+			want = append(want, fmt.Sprintf("1:a@%d", 2+i))
+		}
+		expectNotices(t, drainFeed(f), want...)
+	}
+}
+
 func TestWatchOfThePastBeginsRightThoughTheRingMovesOn(t *testing.T) {
 	for _, more := range []int{0, 5, 9} {
 		s := newHubStore(t, HubOptions{EventsMax: 8})

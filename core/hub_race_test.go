@@ -130,6 +130,7 @@ func TestAnEventThatLeavesTheRingBetweenLookingAndReadingIsGiven(t *testing.T) {
 
 func TestFeedsComeAndGoWhilePublishing(t *testing.T) {
 	s := newSharedStore(t, HubOptions{EventsMax: 64})
+	s.hub.sleepAfter = 3
 	const owners, rounds = 6, 150
 	stop := make(chan struct{})
 	var running sync.WaitGroup
@@ -248,6 +249,7 @@ func TestHubClosesUnderPublisherAndReaders(t *testing.T) {
 // Every reader, fast or slow, gets the whole sequence while the publisher runs on over a ring that is too small for it.
 func TestConcurrentReadersGetEverySequenceWhole(t *testing.T) {
 	s := newSharedStore(t, HubOptions{EventsMax: 16})
+	s.hub.sleepAfter = 5
 	const changes = 3000
 	var running sync.WaitGroup
 	for i := range 5 {

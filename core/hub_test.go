@@ -398,6 +398,53 @@ func TestFeedThatNeverReadsHoldsNothing(t *testing.T) {
 	}
 }
 
+func TestAWatchThatIsNotReadCostsThePublisherNothing(t *testing.T) {
+	s := newHubStore(t, HubOptions{EventsMax: 16})
+	s.hub.sleepAfter = 10
+	f := s.hub.NewFeed()
+	mustWatch(t, f, 1, Watch{End: []byte{0}})
+	mustWatch(t, f, 2, Watch{Key: []byte("other")})
+	matching := func(key string) int {
+		hits, _ := s.hub.index.snapshot().match(nil, nil, putEvent(key))
+		return len(hits)
+	}
+	for range 50 {
+		s.commit(putEvent("k"))
+	}
+	if n := matching("k"); n != 0 {
+		t.Errorf("%d watches are looked at that nobody reads", n)
+	}
+	if n := matching("other"); n != 1 {
+		t.Errorf("of the watches of a key %d are found, not the one to which nothing is owed", n)
+	}
+	next := int64(2)
+	read := func() {
+		t.Helper()
+		for notices := f.Next(7); notices != nil; notices = f.Next(7) {
+			for _, n := range notices {
+				for _, e := range n.Events {
+					if e.Revision != next {
+						t.Fatalf("revision %d, not %d", e.Revision, next)
+					}
+					next++
+				}
+			}
+		}
+		if next != s.revision+1 || matching("k") != 1 {
+			t.Fatalf("read up to %d of %d, and %d watches are found", next-1, s.revision, matching("k"))
+		}
+	}
+	read()
+	s.commit(putEvent("k"))
+	read()
+	for range 50 {
+		s.commit(putEvent("k"))
+	}
+	if !f.Remove(1) || !f.Remove(2) || s.hub.Stats().Watches != 0 {
+		t.Errorf("a sleeping watch does not go: %+v", s.hub.Stats())
+	}
+}
+
 func TestStepBiggerThanTheRingIsReadFromTheLog(t *testing.T) {
 	s := newHubStore(t, HubOptions{EventsMax: 2})
 	f := s.hub.NewFeed()

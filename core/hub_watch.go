@@ -84,6 +84,7 @@ type activeWatch struct {
 	from     int64  // nor are revisions before it
 	next     int64  // stored events below this revision are dealt with
 	due      bool
+	asleep   bool // due, and owed whatever comes until it is read
 	owed     owedStretch
 	previous *activeWatch // neighbours in the feed's queue while due
 	nextDue  *activeWatch
