@@ -67,9 +67,68 @@ func TestRowCacheTellsWhatACommitLeft(t *testing.T) {
 		t.Errorf("the cache knew %d times only", known)
 	}
 	for i := range c.shards {
-		if s := &c.shards[i]; len(s.younger.bytes) > c.generation || len(s.elder.bytes) > c.generation {
-			t.Errorf("shard %d holds %d and %d bytes, more than %d each", i, len(s.younger.bytes), len(s.elder.bytes), c.generation)
+		checkRing(t, &c.shards[i].rows)
+	}
+}
+
+// checkRing walks over a ring and compares what lies there with the index.
+func checkRing(t *testing.T, g *rowRing) {
+	t.Helper()
+	if len(g.bytes) > g.limit || g.next > g.oldest && g.oldest != g.end || g.next > len(g.bytes) || g.end > len(g.bytes) {
+		t.Fatalf("a ring of %d bytes, at most %d: next %d, oldest %d, end %d", len(g.bytes), g.limit, g.next, g.oldest, g.end)
+	}
+	live := 0
+	walk := func(from, to int) {
+		for ; from < to; from += row(g.bytes[from:]).size() {
+			r := row(g.bytes[from:])
+			if r.flags()&rowDead != 0 {
+				continue
+			}
+			live++
+			if found := g.find(r.hash(), r.key()); found == nil || &found[0] != &r[0] {
+				t.Fatalf("the row %q at %d is not the one that is found", r.key(), from)
+			}
 		}
+	}
+	walk(0, g.next)
+	walk(g.oldest, g.end)
+	if g.index.used != live {
+		t.Fatalf("the index has %d rows, the ring %d", g.index.used, live)
+	}
+}
+
+func TestTheRowCacheKeepsWhatIsAskedFor(t *testing.T) {
+	c := newRowCache(1 << 20)
+	key := func(kind string, i int) []byte { return CurrentKey(nil, 0, fmt.Appendf(nil, "%s%d", kind, i)) }
+	const popular = 1000
+	for i := range popular {
+		c.wrote(key("popular", i), 1, make([]byte, 100), true)
+	}
+	for i := range 100_000 { // ten times what there is room for
+		c.wrote(key("once", i), 1, make([]byte, 100), true)
+		c.get(key("popular", i%popular), 1)
+	}
+	kept := 0
+	for i := range popular {
+		if _, _, known := c.get(key("popular", i), 1); known {
+			kept++
+		}
+	}
+	if kept < popular*99/100 {
+		t.Errorf("of %d rows that are asked for all the time the cache has %d", popular, kept)
+	}
+	if _, _, known := c.get(key("once", 0), 1); known {
+		t.Error("the cache still has the first of the rows that nobody asked for")
+	}
+}
+
+func TestALargeRowIsNotKept(t *testing.T) {
+	c := newRowCache(1 << 20)
+	key := CurrentKey(nil, 0, []byte("k"))
+	c.wrote(key, 1, []byte("small"), true)
+	c.wrote(key, 2, make([]byte, 4<<10), true)
+	if _, _, known := c.get(key, 2); known {
+		t.Error("a row that takes a quarter of its shard was kept, or the one before it")
 	}
 }
 
