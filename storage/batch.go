@@ -31,7 +31,8 @@ type overlay struct {
 	intervals btree.Map[string, interval] // deleted from the base, by lower bound; apart from each other
 	cached    int                         // bytes of base values held by entries
 
-	// Rows of log and history, which are added and never changed. They join an order when somebody asks for them.
+	// Rows of the log, which are added and never changed. When somebody asks for them they join an order, in which each brings
+	// its history row with it.
 	rows        []entry
 	rowsOrdered int // so many of them are in rowsOrder
 	rowsOrder   btree.Map[string, *entry]
@@ -40,7 +41,7 @@ type overlay struct {
 	marks   []mark
 
 	room    arena  // for keys
-	rowRoom arena  // for rows of log and history, which outlive the batch: it is given out once
+	rowRoom arena  // for rows of the log, which outlive the batch: it is given out once
 	logged  []byte // the stored record of the event that was appended last
 	made    slab   // entries
 }
@@ -253,7 +254,7 @@ func (b *Batch) getRow(key []byte) ([]byte, bool) {
 	return value, present
 }
 
-// addRow writes a row of log or history. Key and value are of the batch's room.
+// addRow writes a row of the log. Key and value are of the batch's room.
 func (b *Batch) addRow(key, value []byte) {
 	b.rows = append(b.rows, entry{key: bytesString(key), write: writeSet, value: value})
 }
@@ -263,6 +264,8 @@ func (b *Batch) orderRows() {
 	for ; b.rowsOrdered < len(b.rows); b.rowsOrdered++ {
 		e := b.rows[b.rowsOrdered]
 		b.rowsOrder.Set(e.key, &e)
+		key, value := b.rowRoom.historyOf(e.key, e.value)
+		b.rowsOrder.Set(key, &entry{key: key, write: writeSet, value: value})
 	}
 }
 
@@ -487,7 +490,10 @@ func (b *Batch) Undo(to int) {
 	clear(b.journal[m.journal:])
 	b.journal = b.journal[:m.journal]
 	for ; b.rowsOrdered > m.rows; b.rowsOrdered-- {
-		b.rowsOrder.Delete(b.rows[b.rowsOrdered-1].key)
+		e := &b.rows[b.rowsOrdered-1]
+		b.rowsOrder.Delete(e.key)
+		key, _ := b.rowRoom.historyOf(e.key, e.value)
+		b.rowsOrder.Delete(key)
 	}
 	b.rows = b.rows[:m.rows]
 	b.state = m.state

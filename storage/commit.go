@@ -114,7 +114,10 @@ func (b *Batch) encode() *pebble.Batch {
 		}
 	}
 	for i := range b.rows {
-		_ = pb.Set(stringBytes(b.rows[i].key), b.rows[i].value, nil)
+		e := &b.rows[i]
+		_ = pb.Set(stringBytes(e.key), e.value, nil)
+		key, value := b.rowRoom.historyOf(e.key, e.value)
+		_ = pb.Set(stringBytes(key), value, nil)
 	}
 	_ = pb.Set(stateKey, b.state.Append(nil), nil)
 	return pb

@@ -109,13 +109,36 @@ const ingestFraction = 4
 func (l *layer) sorted() []*layerRow {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	rows := make([]*layerRow, 0, len(l.made))
+	others := make([]*layerRow, 0, len(l.made))
 	for _, row := range l.made {
 		if !row.gone && (!row.lone || !row.deleted) {
-			rows = append(rows, row)
+			others = append(others, row)
 		}
 	}
-	slices.SortFunc(rows, func(a, b *layerRow) int { return cmp.Compare(a.key, b.key) })
+	sortRows(others)
+	log := slices.Clone(l.log)
+	sortRows(log)
+	history := l.history()
+	sortRows(history)
+	below, _ := slices.BinarySearchFunc(others, string([]byte{tableLog}), func(row *layerRow, key string) int { return cmp.Compare(row.key, key) })
+	return slices.Concat(others[:below], log, history, others[below:])
+}
+
+func sortRows(rows []*layerRow) {
+	byKey := func(a, b *layerRow) int { return cmp.Compare(a.key, b.key) }
+	if !slices.IsSortedFunc(rows, byKey) {
+		slices.SortFunc(rows, byKey)
+	}
+}
+
+// history makes the history rows of the log's. mu is held.
+func (l *layer) history() []*layerRow {
+	made, room := make([]layerRow, len(l.log)), arena{}
+	rows := make([]*layerRow, len(l.log))
+	for i, row := range l.log {
+		made[i].key, made[i].value = room.historyOf(row.key, row.value)
+		rows[i] = &made[i]
+	}
 	return rows
 }
 

@@ -43,7 +43,16 @@ func (e *Event) appendHead(dst []byte) []byte {
 // Malformed input is ErrCorrupt.
 func DecodeEvent(b []byte) (Event, error) {
 	d := decoder{rest: b}
-	var e Event
+	e := d.eventHead()
+	e.Record = d.record()
+	if err := d.failure("event"); err != nil {
+		return Event{}, err
+	}
+	return e, nil
+}
+
+// eventHead reads what stands before the record.
+func (d *decoder) eventHead() (e Event) {
 	header := d.byte()
 	e.Type = EventType(header & eventTypeMask)
 	e.Node = NodeChange(header >> eventNodeShift & eventNodeMask)
@@ -61,9 +70,5 @@ func DecodeEvent(b []byte) (Event, error) {
 		e.Ancestors = int32(uint32(n))
 	}
 	e.Key = d.bytes()
-	e.Record = d.record()
-	if err := d.failure("event"); err != nil {
-		return Event{}, err
-	}
-	return e, nil
+	return e
 }

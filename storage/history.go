@@ -12,7 +12,8 @@ import (
 // points from a key's versions into it. Both are written by AppendEvent alone, and removed by PurgeHistory alone.
 //
 // A history row's value is a flag byte and the size of the log row's value, which lets a purge account for a row that it
-// removes without reading it.
+// removes without reading it. All of it follows from the row of the log: that is what batches and layers hold, and
+// the history row is made on the way to Pebble, or when somebody looks for it before that.
 
 const historyTombstone = 1
 
@@ -33,30 +34,45 @@ func (b *Batch) AppendEvent(e *Event) {
 	head := e.appendHead(b.rowRoom.take(eventHeadBytesMax + len(e.Key) + len(e.Record.Value)))
 	value := b.rowRoom.keep(e.Record.Append(head))
 	b.logged = value[len(head):]
-	pointer := b.rowRoom.keep(HistoryKey(b.rowRoom.take(1+2*len(e.Key)+2+12), e.Key, e.Revision, e.Sub))
-	flags := byte(0)
-	if e.Type == EventDelete {
-		flags = historyTombstone
-	}
-	pointed := b.rowRoom.keep(binary.AppendUvarint(append(b.rowRoom.take(1+binary.MaxVarintLen64), flags), uint64(len(value))))
-	bytes := int64(len(key) + len(value) + len(pointer) + len(pointed))
+	bytes := int64(len(key) + len(value) + historyRowBytes(e.Key, len(value)))
 	b.state.HistoryBytes += bytes
 	if e.Type == EventDelete {
 		b.state.SupersededBytes += bytes
 	}
 	if e.Prev != nil {
-		b.state.SupersededBytes += versionBytes(e.Key, e.Prev)
+		b.state.SupersededBytes += b.versionBytes(e.Key, e.Prev)
 	}
 	b.addRow(key, value)
-	b.addRow(pointer, pointed)
+}
+
+// historyRowBytes is the size of the history row of a key that points to a row of the log with a value of so many bytes.
+func historyRowBytes(key []byte, logBytes int) int {
+	return 1 + len(key) + bytes.Count(key, []byte{escapeByte}) + 2 + 12 + 1 + uvarintLen(logBytes)
 }
 
 // versionBytes is what AppendEvent once added for a version of a key.
-func versionBytes(key []byte, record *Record) int64 {
+func (b *Batch) versionBytes(key []byte, record *Record) int64 {
 	head := *record
 	head.Value, head.Apart = nil, 0
-	value := 2 + len(key) + len(head.Append(make([]byte, 0, 96))) + record.Size()
+	stored := head.Append(b.rowRoom.take(recordHeadBytesMax))
+	b.rowRoom.keep(stored[:0])
+	value := 2 + len(key) + len(stored) + record.Size()
 	return int64(13 + value + 15 + len(key) + 1 + uvarintLen(value))
+}
+
+// historyOf gives the history row that goes with a row of the log, one that AppendEvent made.
+func (a *arena) historyOf(logKey string, logged []byte) (key string, value []byte) {
+	revision, sub, _ := SplitLog(stringBytes(logKey))
+	d := decoder{rest: logged}
+	e := d.eventHead()
+	row := HistoryKey(a.take(historyRowBytes(e.Key, len(logged))), e.Key, revision, sub)
+	n := len(row)
+	flags := byte(0)
+	if e.Type == EventDelete {
+		flags = historyTombstone
+	}
+	row = binary.AppendUvarint(append(row, flags), uint64(len(logged)))
+	return bytesString(row[:n]), row[n:]
 }
 
 // historyRow is a row of the history table.

@@ -16,14 +16,16 @@ import (
 // for each commit that somebody may still look at.
 //
 // Rows are found by a map. They get an order when the first reader scans, and from then on incrementally, so that a store
-// that is only written to and read row by row never pays for it.
+// that is only written to and read row by row never pays for it. Rows of the log are in no map, and bring their history rows
+// with them when they get into the order.
 type layer struct {
 	mu    sync.RWMutex // guards what follows
 	rows  map[string]*layerRow
 	order btree.Map[string, *layerRow]
 	fresh []*layerRow // not in the order yet
-	trail []*layerRow // rows of log and history that are not in the order yet, and nowhere else either
-	made  []*layerRow // all
+	made  []*layerRow // all but the log
+	log   []*layerRow // as they came, which is all but in the order of their keys
+	trail int         // where those of the log begin that are not in the order yet
 	state State       // as of the last commit
 	held  int         // bytes of rows, those of versions that were replaced too
 
@@ -58,7 +60,7 @@ func newLayer() *layer { return &layer{rows: map[string]*layerRow{}} }
 func (l *layer) isEmpty() bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return len(l.made) == 0 && l.held == 0
+	return l.held == 0
 }
 
 func (l *layer) bytes() int {
@@ -81,8 +83,7 @@ func (l *layer) write(b *Batch, commit, oldest uint64) {
 	}
 	for i := range b.rows {
 		e := &b.rows[i]
-		row := l.newRow(e.key, commit, e.value, false)
-		l.trail = append(l.trail, row)
+		l.log = append(l.log, l.newRow(e.key, commit, e.value, false))
 		l.held += len(e.key) + len(e.value) + layerRowBytes
 	}
 }
@@ -97,6 +98,7 @@ func (l *layer) set(e *entry, commit, oldest uint64) {
 		row = l.newRow(bytesString(l.names.copy(stringBytes(e.key))), commit, e.value, deleted)
 		row.lone = e.base == baseAbsent
 		l.rows[row.key] = row
+		l.made = append(l.made, row)
 		l.fresh = append(l.fresh, row)
 		l.held += len(row.key) + len(e.value) + layerRowBytes
 		return
@@ -144,7 +146,6 @@ func (l *layer) newRow(key string, commit uint64, value []byte, deleted bool) *l
 	row := &l.blocks[0]
 	l.blocks = l.blocks[1:]
 	row.key, row.layerVersion = key, layerVersion{commit: commit, value: value, deleted: deleted}
-	l.made = append(l.made, row)
 	return row
 }
 
@@ -179,24 +180,29 @@ func (l *layer) get(key []byte, commit uint64) (value []byte, present, known boo
 
 // bringInOrder makes every row that there is now found by scans: those of log and history, or the others.
 func (l *layer) bringInOrder(historical bool) {
-	fresh := &l.fresh
-	if historical {
-		fresh = &l.trail
-	}
 	l.mu.RLock()
-	ordered := len(*fresh) == 0
+	ordered := historical && l.trail == len(l.log) || !historical && len(l.fresh) == 0
 	l.mu.RUnlock()
 	if ordered {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, row := range *fresh {
+	if historical {
+		for ; l.trail < len(l.log); l.trail++ {
+			row := l.log[l.trail]
+			l.order.Set(row.key, row)
+			key, value := l.names.historyOf(row.key, row.value)
+			l.order.Set(key, l.newRow(key, row.commit, value, false))
+		}
+		return
+	}
+	for _, row := range l.fresh {
 		if !row.gone {
 			l.order.Set(row.key, row)
 		}
 	}
-	*fresh = (*fresh)[:0]
+	l.fresh = l.fresh[:0]
 }
 
 // layerCursor goes over the rows of a layer as of a commit, deleted ones too. It takes them a few at a time, so that no

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"sync/atomic"
 	"time"
 
@@ -238,7 +239,7 @@ func (w *purgeWalk) look(v *View) (more bool, err error) {
 		w.dead = append(w.dead, bytes.Clone(events.Key()))
 		_ = w.batch.Delete(w.key, nil)
 		w.removed++
-		w.freed += int64(len(events.Key()) + len(events.Value()) + len(w.key) + 1 + uvarintLen(len(events.Value())))
+		w.freed += int64(len(events.Key()) + len(events.Value()) + historyRowBytes(event.Key, len(events.Value())))
 	}
 	w.endRun()
 	return false, nil
@@ -302,4 +303,5 @@ func logThrough(revision int64) (lower, upper []byte) {
 	return []byte{tableLog}, prefixEnd(appendInt64([]byte{tableLog}, revision))
 }
 
-func uvarintLen(n int) int { return len(binary.AppendUvarint(nil, uint64(n))) }
+// uvarintLen is the length of a number in binary.AppendUvarint's form.
+func uvarintLen(n int) int { return (bits.Len64(uint64(n)|1) + 6) / 7 }
