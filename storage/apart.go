@@ -34,8 +34,13 @@ func (r *Record) Size() int {
 
 // SetLogged writes the current row of an event that was just appended.
 func (b *Batch) SetLogged(key []byte, e *Event) {
+	if b.ended {
+		return
+	}
 	if len(e.Record.Value) < apartBytesMin {
-		b.Set(key, b.logged) // the same bytes end the row of the log
+		current := b.entry(key)
+		b.write(current, writeSet, b.logged) // the same bytes end the row of the log
+		current.shared = true
 		return
 	}
 	row := e.Record

@@ -66,6 +66,7 @@ const (
 type entry struct {
 	key       string
 	write     writeKind
+	shared    bool   // the value is part of a row of the log, and takes no memory of its own
 	value     []byte // of writeSet
 	base      baseKind
 	baseValue []byte
@@ -80,6 +81,7 @@ type change struct {
 	value    []byte
 	interval *interval
 	write    writeKind
+	shared   bool
 	inserted bool // of the interval
 }
 
@@ -303,14 +305,17 @@ func (b *Batch) Scan(lower, upper []byte, options ...ScanOption) *Iterator {
 
 // Set writes a value. The batch takes it over; the key remains the caller's.
 func (b *Batch) Set(key, value []byte) {
-	if b.ended {
-		return
+	if !b.ended {
+		b.write(b.entry(key), writeSet, value)
 	}
-	e := b.entries[string(key)]
-	if e == nil {
-		e = b.insert(key)
+}
+
+// entry gives what the batch knows about a key, nothing yet perhaps.
+func (b *Batch) entry(key []byte) *entry {
+	if e := b.entries[string(key)]; e != nil {
+		return e
 	}
-	b.write(e, writeSet, value)
+	return b.insert(key)
 }
 
 // Add is Set of a key that is known to be absent. It spares the layers and Pebble a deletion when the key is gone again soon.
@@ -330,14 +335,9 @@ func (b *Batch) Add(key, value []byte) {
 
 // Delete removes a key. The key remains the caller's.
 func (b *Batch) Delete(key []byte) {
-	if b.ended {
-		return
+	if !b.ended {
+		b.write(b.entry(key), writeDelete, nil)
 	}
-	e := b.entries[string(key)]
-	if e == nil {
-		e = b.insert(key)
-	}
-	b.write(e, writeDelete, nil)
 }
 
 // DeleteRange removes every key in [lower, upper), both of the base and written in this batch. Later writes into the
@@ -422,11 +422,11 @@ func (b *Batch) note(c change) {
 
 // write changes what the batch writes to a key, and notes how to take that back.
 func (b *Batch) write(e *entry, kind writeKind, value []byte) {
-	b.note(change{entry: e, write: e.write, value: e.value})
-	b.put(e, kind, value)
+	b.note(change{entry: e, write: e.write, shared: e.shared, value: e.value})
+	b.put(e, kind, value, false)
 }
 
-func (b *Batch) put(e *entry, kind writeKind, value []byte) {
+func (b *Batch) put(e *entry, kind writeKind, value []byte, shared bool) {
 	switch {
 	case !b.ordered:
 	case e.write == writeNone && kind != writeNone:
@@ -434,7 +434,7 @@ func (b *Batch) put(e *entry, kind writeKind, value []byte) {
 	case e.write != writeNone && kind == writeNone:
 		b.written.Delete(e.key)
 	}
-	e.write, e.value = kind, value
+	e.write, e.shared, e.value = kind, shared, value
 }
 
 // covering is the deleted interval that holds a key, nil if there is none.
@@ -480,7 +480,7 @@ func (b *Batch) Undo(to int) {
 	for i := len(b.journal) - 1; i >= m.journal; i-- {
 		switch c := &b.journal[i]; {
 		case c.entry != nil:
-			b.put(c.entry, c.write, c.value)
+			b.put(c.entry, c.write, c.value, c.shared)
 		case c.inserted:
 			b.intervals.Delete(c.interval.lower)
 		default:

@@ -47,12 +47,22 @@ type layerVersion struct {
 	commit  uint64
 	value   []byte
 	deleted bool
+	shared  bool // the value is part of a row of the log, which accounts for it
 	older   *layerVersion
 }
 
+// bytes is what the value adds to what the layer holds.
+func (v *layerVersion) bytes() int {
+	if v.shared {
+		return 0
+	}
+	return len(v.value)
+}
+
 const (
-	layerRowBytes  = 96 // what a row takes beside key and value
-	layerBlockRows = 128
+	layerRowBytes     = 96 // what a row takes beside key and value
+	layerVersionBytes = 64 // what each version before the newest takes beside its value
+	layerBlockRows    = 128
 )
 
 func newLayer() *layer { return &layer{rows: map[string]*layerRow{}} }
@@ -83,24 +93,25 @@ func (l *layer) write(b *Batch, commit, oldest uint64) {
 	}
 	for i := range b.rows {
 		e := &b.rows[i]
-		l.log = append(l.log, l.newRow(e.key, commit, e.value, false))
+		l.log = append(l.log, l.newRow(e.key, layerVersion{commit: commit, value: e.value}))
 		l.held += len(e.key) + len(e.value) + layerRowBytes
 	}
 }
 
 func (l *layer) set(e *entry, commit, oldest uint64) {
 	deleted := e.write == writeDelete
+	version := layerVersion{commit: commit, value: e.value, deleted: deleted, shared: e.shared}
 	row := l.rows[e.key]
 	if row == nil {
 		if deleted && e.base == baseAbsent {
 			return // there is nothing to delete
 		}
-		row = l.newRow(bytesString(l.names.copy(stringBytes(e.key))), commit, e.value, deleted)
+		row = l.newRow(bytesString(l.names.copy(stringBytes(e.key))), version)
 		row.lone = e.base == baseAbsent
 		l.rows[row.key] = row
 		l.made = append(l.made, row)
 		l.fresh = append(l.fresh, row)
-		l.held += len(row.key) + len(e.value) + layerRowBytes
+		l.held += len(row.key) + version.bytes() + layerRowBytes
 		return
 	}
 	// The version before is that of the present view. Those before it are still needed if somebody looks at older ones.
@@ -108,8 +119,9 @@ func (l *layer) set(e *entry, commit, oldest uint64) {
 	if before.commit <= oldest {
 		l.held -= before.forget()
 	}
-	row.layerVersion = layerVersion{commit: commit, value: e.value, deleted: deleted, older: &before}
-	l.held += len(e.value)
+	version.older = &before
+	row.layerVersion = version
+	l.held += version.bytes() + layerVersionBytes
 	if deleted && row.lone {
 		l.ghosts = append(l.ghosts, row)
 	}
@@ -118,7 +130,7 @@ func (l *layer) set(e *entry, commit, oldest uint64) {
 // forget drops what is older, and says how many bytes that was.
 func (v *layerVersion) forget() (bytes int) {
 	for older := v.older; older != nil; older = older.older {
-		bytes += len(older.value)
+		bytes += older.bytes() + layerVersionBytes
 	}
 	v.older = nil
 	return bytes
@@ -139,13 +151,13 @@ func (l *layer) bury(oldest uint64) {
 	}
 }
 
-func (l *layer) newRow(key string, commit uint64, value []byte, deleted bool) *layerRow {
+func (l *layer) newRow(key string, version layerVersion) *layerRow {
 	if len(l.blocks) == 0 {
 		l.blocks = make([]layerRow, layerBlockRows)
 	}
 	row := &l.blocks[0]
 	l.blocks = l.blocks[1:]
-	row.key, row.layerVersion = key, layerVersion{commit: commit, value: value, deleted: deleted}
+	row.key, row.layerVersion = key, version
 	return row
 }
 
@@ -193,7 +205,7 @@ func (l *layer) bringInOrder(historical bool) {
 			row := l.log[l.trail]
 			l.order.Set(row.key, row)
 			key, value := l.names.historyOf(row.key, row.value)
-			l.order.Set(key, l.newRow(key, row.commit, value, false))
+			l.order.Set(key, l.newRow(key, layerVersion{commit: row.commit, value: value}))
 		}
 		return
 	}
