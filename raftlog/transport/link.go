@@ -133,10 +133,10 @@ func (l *link) hold() (accepted bool, err error) {
 		return false, firstOf(context.Cause(ctx), err)
 	}
 	defer way.Close()
+	defer way.closeWith(ctx)()
 	var helpers sync.WaitGroup // they end with ctx, which closes the connection
 	defer helpers.Wait()
 	defer cancel(nil)
-	way.closeWith(ctx)
 
 	l.queue.open()
 	if l.class == classUrgent {

@@ -191,11 +191,11 @@ func (s *sending) try() (answered, progress bool, err error) {
 		return false, false, firstOf(context.Cause(ctx), err)
 	}
 	defer way.Close()
+	defer way.closeWith(ctx)()
 	states := make(chan *peerpb.SnapshotState)
 	var receiver sync.WaitGroup // it ends with ctx, which closes the connection
 	defer receiver.Wait()
 	defer cancel(nil)
-	way.closeWith(ctx)
 	receiver.Go(func() { cancel(receiveStates(ctx, way, states)) })
 
 	answered, progress, err = s.exchange(ctx, way, states)

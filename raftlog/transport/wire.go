@@ -150,7 +150,19 @@ func (w *wire) fail(kind peerpb.Kind, message proto.Message) {
 	}
 }
 
-// closeWith closes the connection when a context ends. The function undoes that.
+// closeWith closes the connection when a context ends. The function, to be called once, takes that back, or returns false when
+// the connection is closed.
 func (w *wire) closeWith(ctx context.Context) (stop func() bool) {
-	return context.AfterFunc(ctx, func() { w.Close() })
+	closed := make(chan struct{})
+	inTime := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		w.Close()
+	})
+	return func() bool {
+		if inTime() {
+			return true
+		}
+		<-closed
+		return false
+	}
 }
