@@ -104,8 +104,9 @@ type eventCell struct {
 	kv    mvccpb.KeyValue
 }
 
-// events words the events that the watcher's filters let through. As in etcd a value is no part of them any more once it
-// could not be read, because its revisions are compacted.
+// events words the events that the watcher's filters let through. As in etcd one that creates a key has no previous value, even
+// where the key was deleted in the same revision; nor is a value part of them once it could not be read, because its revisions
+// are compacted.
 func (w *watcher) events(happened []*storage.Event, compacted int64) []*mvccpb.Event {
 	cells := make([]eventCell, len(happened))
 	events := make([]*mvccpb.Event, 0, len(happened))
@@ -115,7 +116,8 @@ func (w *watcher) events(happened []*storage.Event, compacted int64) []*mvccpb.E
 		}
 		cell := &cells[len(events)]
 		cell.fill(e)
-		if w.prevKV && e.Prev != nil && e.Prev.Kind == storage.KindBytes && e.Revision > compacted {
+		isCreate := e.Type == storage.EventPut && e.Record.CreateRevision == e.Revision
+		if w.prevKV && !isCreate && e.Prev != nil && e.Prev.Kind == storage.KindBytes && e.Revision > compacted {
 			cell.event.PrevKv = keyValue(e.Key, e.Prev)
 		}
 		events = append(events, &cell.event)

@@ -152,6 +152,28 @@ func TestWatchRangesAndFilters(t *testing.T) {
 	}
 }
 
+// Only a queue of Redis' commands can bring a key back in the revision in which it went.
+func TestAKeyThatComesBackInTheSameRevisionHasNoPreviousValue(t *testing.T) {
+	for _, size := range []int{1, 5000} { // large values are read for watchers only
+		n := startNode(t, Options{})
+		old, young := strings.Repeat("o", size), strings.Repeat("y", size)
+		n.put("a", old)
+		live := n.watch()
+		live.create(&pb.WatchCreateRequest{Key: []byte("a"), PrevKv: true})
+		queue := &corepb.Txn{Then: []*corepb.Op{
+			{Op: &corepb.Op_Delete{Delete: &corepb.Delete{Key: []byte("a")}}},
+			{Op: &corepb.Op_Put{Put: &corepb.Put{Key: []byte("a"), Value: []byte(young)}}},
+			{Op: &corepb.Op_Put{Put: &corepb.Put{Key: []byte("a"), Value: []byte(young)}}},
+		}}
+		must(n.store.Do(n.ctx, queue))(t)
+		want := fmt.Sprintf("DELETE a=@3<%s, PUT a=%s@3, PUT a=%s@3", old, young, young)
+		live.want("the live watch", live.take(3), want)
+		past := n.watch()
+		past.create(&pb.WatchCreateRequest{Key: []byte("a"), PrevKv: true, StartRevision: 3})
+		past.want("the watch from the past", past.take(3), want)
+	}
+}
+
 func TestWatchFromThePast(t *testing.T) {
 	n := startNode(t, Options{})
 	n.put("a", "1")
