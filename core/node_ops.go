@@ -71,14 +71,16 @@ func (t *tx) nodeDelete(op *corepb.NodeDelete, out *Result) {
 // nodeSetData replaces the data of a node; one that was implicit becomes real, with version 1.
 func (t *tx) nodeSetData(op *corepb.NodeSetData, out *Result) {
 	path := []byte(op.Path)
-	rec, _, ok := t.nodeAt(path, t.head)
-	if out.Err = checkNode(rec, ok, op.Version); out.Err != nil {
+	before, tree, ok := t.nodeAt(path, t.head)
+	if out.Err = checkNode(before, ok, op.Version); out.Err != nil {
 		return
 	}
-	before := t.loadHead(0, path)
-	if before != nil && before.Kind != storage.KindBytes {
-		out.Err = ErrNoNode
-		return
+	isImplicit := before == nil
+	if isImplicit { // what its key holds, if anything, is over or no node's
+		if before = t.loadHead(0, path); before != nil && before.Kind != storage.KindBytes {
+			out.Err = ErrNoNode
+			return
+		}
 	}
 	after := succeed(before, storage.KindBytes)
 	if before == nil {
@@ -87,8 +89,11 @@ func (t *tx) nodeSetData(op *corepb.NodeSetData, out *Result) {
 	keepLife(after, before)
 	after.Value = op.Data
 	t.change(0, path, before, after, "set")
+	if isImplicit {
+		tree = t.tree(path)
+	}
 	out.OK = true
-	out.Stat = nodeStat(path, after, t.tree(path))
+	out.Stat = nodeStat(path, after, tree)
 }
 
 func (t *tx) nodeCheck(op *corepb.NodeCheck, out *Result) {

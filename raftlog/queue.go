@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
@@ -30,7 +31,7 @@ type queue struct {
 	chunks    []chunk
 	proposals int    // waiting in chunks
 	bytes     int    // waiting in chunks
-	sizeHint  int    // capacity for the next chunk: what the last one taken came to
+	spare     []byte // memory for the next chunk to grow in, nil perhaps
 	tick      uint64 // the raft goroutine's time
 	closed    bool
 }
@@ -98,8 +99,7 @@ func (q *queue) add(origin uint64, ps []Proposal) (wasEmpty bool, err error) {
 		last := len(q.chunks) - 1
 		if last < 0 || q.chunks[last].count >= q.entryProposalsMax || len(q.chunks[last].data)+n > q.entryBytesMax ||
 			q.chunks[last].tick+chunkTicksMax <= q.tick || q.chunks[last].shared {
-			size := max(q.sizeHint, headerBytes+n)
-			q.chunks = append(q.chunks, chunk{data: make([]byte, headerBytes, size), first: p.Seq, tick: q.tick})
+			q.chunks = append(q.chunks, chunk{data: q.room(headerBytes + n)[:headerBytes], first: p.Seq, tick: q.tick})
 			last++
 		}
 		c := &q.chunks[last]
@@ -109,6 +109,19 @@ func (q *queue) add(origin uint64, ps []Proposal) (wasEmpty bool, err error) {
 	q.proposals += len(ps)
 	q.bytes += total
 	return wasEmpty, nil
+}
+
+// spareBytesMax is how large a chunk may be that grows in memory which is used again.
+const spareBytesMax = 64 << 10
+
+// room gives memory for a chunk that begins with so many bytes. mu is held.
+func (q *queue) room(bytes int) []byte {
+	room := q.spare
+	q.spare = nil
+	if cap(room) < bytes {
+		return make([]byte, 0, bytes)
+	}
+	return room[:0]
 }
 
 // gather lets goroutines that are about to add something do so, as long as they do: a write and a sync for each few
@@ -126,19 +139,22 @@ func (q *queue) gather() {
 
 const gatherTurnsMax = 32
 
-// take removes the oldest chunk if it adds no more than bytes and count to an entry. One that may still grow is only taken
+// take removes the oldest chunk if it adds no more than so many bytes and proposals to an entry. One that may still grow is only taken
 // if open is true.
-func (q *queue) take(open bool, bytes, count int) (c chunk, ok bool) {
+func (q *queue) take(open bool, bytesMax, count int) (c chunk, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.chunks) == 0 || len(q.chunks) == 1 && !open || q.chunks[0].payloadBytes() > bytes || q.chunks[0].count > count {
+	if len(q.chunks) == 0 || len(q.chunks) == 1 && !open || q.chunks[0].payloadBytes() > bytesMax || q.chunks[0].count > count {
 		return chunk{}, false
 	}
 	c = q.chunks[0]
 	q.chunks = slices.Delete(q.chunks, 0, 1) // there are few: bytesMax / entryBytesMax
 	q.proposals -= c.count
 	q.bytes -= c.payloadBytes()
-	q.sizeHint = len(c.data)
+	if !c.shared && len(c.data) <= spareBytesMax {
+		// What leaves is kept for long, and gets memory of its own size: growing left behind as much again, and more.
+		q.spare, c.data = c.data, bytes.Clone(c.data)
+	}
 	return c, true
 }
 
