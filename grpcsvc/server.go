@@ -33,7 +33,7 @@ const (
 	bcryptCostDefault       = 10
 	handshakeTimeoutDefault = 10 * time.Second
 
-	streamWorkers = 128
+	streamWorkers = 512 // more than a control plane has streams open; an idle one costs 2 KiB
 
 	clientPingMinDefault     = 5 * time.Second
 	serverPingDefault        = 2 * time.Hour

@@ -139,8 +139,8 @@ func (q *queue) gather() {
 
 const gatherTurnsMax = 32
 
-// take removes the oldest chunk if it adds no more than so many bytes and proposals to an entry. One that may still grow is only taken
-// if open is true.
+// take removes the oldest chunk if it adds no more than so many bytes and proposals to an entry. One that may still grow is
+// only taken if open is true.
 func (q *queue) take(open bool, bytesMax, count int) (c chunk, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
