@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"testing"
-	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/grpcsvc/electionpb"
+	"github.com/triglot/triglot/storage"
 )
 
 func (n *node) elections() electionpb.ElectionClient { return electionpb.NewElectionClient(n.conn) }
@@ -94,21 +94,34 @@ func TestACampaignWhoseClientGoesLeavesTheQueue(t *testing.T) {
 // A client may go at any moment, also between the write of its key and the answer to that write.
 func TestNoCampaignOrLockWhoseClientGoesEarlyLeavesItsKey(t *testing.T) {
 	n := startNode(t, Options{})
-	n.campaign("e", "one", n.grant())
-	n.lock("l", n.grant())
-	for i := range 100 {
+	n.campaign("q", "one", n.grant())
+	written := n.store.Hub().NewFeed() // tells of a key before whoever wrote it hears of that
+	defer written.Close()
+	if err := written.Add(0, core.Watch{Match: core.MatchKey, Key: []byte("q/"), End: []byte("q0")}); err != nil {
+		t.Fatal(err)
+	}
+	appears := func() {
+		for isPut := false; !isPut; {
+			<-written.Ready()
+			for _, notice := range written.Next(1000) {
+				isPut = isPut || notice.Events[len(notice.Events)-1].Type == storage.EventPut
+			}
+		}
+	}
+	for range 50 {
 		ctx, cancel := context.WithCancel(n.ctx)
-		won := n.campaignLater(ctx, "e", "later", n.grant())
-		waiter := n.lockLater("l", n.grant())
-		time.Sleep(time.Duration(i) * 10 * time.Microsecond)
+		won := n.campaignLater(ctx, "q", "later", n.grant())
+		appears()
 		cancel()
-		waiter.cancel()
 		_, err := won()
 		wantCode(t, "a campaign that was given up", err, codes.Canceled)
+		n.awaitQueue("q/", 1)
+		waiter := n.lockLater("q", n.grant())
+		appears()
+		waiter.cancel()
 		wantCode(t, "a wait that was given up", <-waiter.end, codes.Canceled)
+		n.awaitQueue("q/", 1)
 	}
-	n.awaitQueue("e/", 1)
-	n.awaitQueue("l/", 1)
 }
 
 func TestALeadershipThatIsLostProclaimsNothingAndResignsInPeace(t *testing.T) {

@@ -45,9 +45,7 @@ func (s *lockService) lock(ctx context.Context, r *lockpb.LockRequest) (*lockpb.
 	if !entered.Succeeded {
 		created = rangeAnswer(entered, 0)[0].CreateRevision
 	}
-	first := rangeAnswer(entered, 1)
-	isHeld := len(first) == 0 || first[0].CreateRevision == created
-	if hasLeft := entered.Succeeded && ctx.Err() != nil; isHeld && !hasLeft { // one who held it before keeps it
+	if first := rangeAnswer(entered, 1); len(first) == 0 || first[0].CreateRevision == created {
 		return &lockpb.LockResponse{Header: entered.Header, Key: key}, nil
 	}
 	own, err := s.awaitLock(ctx, prefix, key, created)
