@@ -7,7 +7,6 @@ import (
 	"expvar"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -65,15 +64,10 @@ func newFront(s *Server) (*front, error) {
 		IdleTimeout:       httpIdleTimeout,
 		MaxHeaderBytes:    httpHeaderBytesMax,
 		ErrorLog:          slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelDebug), // of clients' mistakes
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: int(min(s.opts.MaxStreams, math.MaxInt32)),
-			SendPingTimeout:      s.opts.ServerPing, PingTimeout: s.opts.ServerPingTimeout,
-		},
-		Protocols:   new(http.Protocols),
-		ConnContext: withTLSState,
+		Protocols:         new(http.Protocols),
+		ConnContext:       withTLSState,
 	}
 	f.server.Protocols.SetHTTP1(true)
-	f.server.Protocols.SetUnencryptedHTTP2(true) // unencrypted as it looks from here
 	return f, nil
 }
 
@@ -94,11 +88,7 @@ type tlsStateKey struct{}
 
 // withTLSState keeps what a connection over TLS says of itself, for its requests.
 func withTLSState(ctx context.Context, conn net.Conn) context.Context {
-	secure, ok := conn.(overTLS)
-	if settled, is := conn.(*settledConn); is {
-		secure, ok = settled.secure, true
-	}
-	if ok {
+	if secure, ok := conn.(overTLS); ok {
 		state := secure.ConnectionState()
 		return context.WithValue(ctx, tlsStateKey{}, &state)
 	}
@@ -107,10 +97,8 @@ func withTLSState(ctx context.Context, conn net.Conn) context.Context {
 
 // ServeHTTP is where each request comes in.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r.TLS, _ = r.Context().Value(tlsStateKey{}).(*tls.ConnectionState)
-	if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
-		f.grpc.ServeHTTP(w, r)
-		return
+	if state, ok := r.Context().Value(tlsStateKey{}).(*tls.ConnectionState); ok {
+		r.TLS = state
 	}
 	if rest, old := strings.CutPrefix(r.URL.Path, "/v3beta/"); old {
 		r.URL.Path = gatewayRoot + rest

@@ -15,11 +15,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/grpcsvc/electionpb"
+	"github.com/triglot/triglot/grpcsvc/h2"
 	"github.com/triglot/triglot/grpcsvc/lockpb"
 )
 
@@ -32,8 +32,6 @@ const (
 	leaderPatienceDefault   = 3 * time.Second
 	bcryptCostDefault       = 10
 	handshakeTimeoutDefault = 10 * time.Second
-
-	streamWorkers = 512 // more than a control plane has streams open; an idle one costs 2 KiB
 
 	clientPingMinDefault     = 5 * time.Second
 	serverPingDefault        = 2 * time.Hour
@@ -76,8 +74,11 @@ type Options struct {
 	// ScratchDir is where the files of snapshots are made while they are sent; empty = where the system has temporary files.
 	ScratchDir string
 
-	Version       string              // Triglot's own, told by Status in metadata; empty = not told
-	ServerOptions []grpc.ServerOption // beside our own, such as interceptors that count
+	Version string // Triglot's own, told by Status in metadata; empty = not told
+
+	// Unary and Stream are around each call and each stream, such as those that count; the first is outermost.
+	Unary  []grpc.UnaryServerInterceptor
+	Stream []grpc.StreamServerInterceptor
 
 	Logger *slog.Logger
 }
@@ -124,7 +125,7 @@ type Server struct {
 
 	clusterID, memberID uint64
 
-	grpc     *grpc.Server
+	grpc     *h2.Server
 	front    *front
 	health   *health.Server
 	lifetime context.Context // ends when Shutdown begins, and the streams with it
@@ -145,20 +146,21 @@ func New(store *core.Store, opts Options) *Server {
 	}
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	leader := newLeadership(store, opts.LeaderPatience)
-	s.grpc = grpc.NewServer(append([]grpc.ServerOption{
-		grpc.Creds(acceptedCredentials()),
-		grpc.MaxRecvMsgSize(opts.MaxRequestBytes + messageOverheadBytes),
-		grpc.MaxSendMsgSize(math.MaxInt32),
-		grpc.MaxConcurrentStreams(opts.MaxStreams),
-		grpc.WaitForHandlers(true), // the store may be closed when Shutdown has returned
-		// Goroutines that are used again spare each request the growth of a new stack, a tenth of a get's CPU time.
-		// Streams that stay open occupy theirs; when all are occupied a request has one of its own.
-		grpc.NumStreamWorkers(streamWorkers),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: opts.ClientPingMin}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: opts.ServerPing, Timeout: opts.ServerPingTimeout}),
-		grpc.ChainUnaryInterceptor(leader.unary),
-		grpc.ChainStreamInterceptor(leader.stream),
-	}, opts.ServerOptions...)...)
+	front, err := newFront(s)
+	if err != nil {
+		panic(err) // rows of a table that contradict each other: a mistake of this package
+	}
+	s.front = front
+	s.grpc = h2.New(h2.Options{
+		MessageBytesMax:  opts.MaxRequestBytes + messageOverheadBytes,
+		MaxStreams:       opts.MaxStreams,
+		HandshakeTimeout: opts.HandshakeTimeout,
+		PingMin:          opts.ClientPingMin, PingAfter: opts.ServerPing, PingTimeout: opts.ServerPingTimeout,
+		Unary:  append([]grpc.UnaryServerInterceptor{leader.unary}, opts.Unary...),
+		Stream: append([]grpc.StreamServerInterceptor{leader.stream}, opts.Stream...),
+		HTTP:   front,
+		Logger: opts.Logger,
+	})
 	pb.RegisterKVServer(s.grpc, &kvService{Server: s})
 	pb.RegisterWatchServer(s.grpc, &watchService{Server: s})
 	pb.RegisterLeaseServer(s.grpc, &leaseService{Server: s})
@@ -169,11 +171,6 @@ func New(store *core.Store, opts Options) *Server {
 	electionpb.RegisterElectionServer(s.grpc, &electionService{recipes: newRecipes(s)})
 	grpc_health_v1.RegisterHealthServer(s.grpc, &healthService{Server: s.health, lifetime: s.lifetime})
 	reflectionpb.RegisterServerReflectionServer(s.grpc, newReflection(s))
-	front, err := newFront(s)
-	if err != nil {
-		panic(err) // rows of a table that contradict each other: a mistake of this package
-	}
-	s.front = front
 	if front.gateway != nil {
 		s.owned.Go(func() { s.grpc.Serve(front.gateway.inside) })
 	}
@@ -200,7 +197,7 @@ func (s *Server) Serve(l net.Listener) error {
 // ServeGRPC is Serve for a listener with gRPC alone.
 func (s *Server) ServeGRPC(l net.Listener) error {
 	err := s.grpc.Serve(l)
-	if errors.Is(err, grpc.ErrServerStopped) {
+	if s.grpc.Stopping() {
 		return nil
 	}
 	return err
@@ -208,7 +205,7 @@ func (s *Server) ServeGRPC(l net.Listener) error {
 
 // ServeHTTP is Serve for a listener without gRPC.
 func (s *Server) ServeHTTP(l net.Listener) error {
-	err := s.front.server.Serve(settledListener{l})
+	err := s.front.server.Serve(l)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -220,19 +217,8 @@ func (s *Server) ServeHTTP(l net.Listener) error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.health.Shutdown()
 	s.end()
-	stopped := make(chan struct{})
-	go func() {
-		s.front.shutdown(ctx) // first, since its requests become gRPC's
-		s.grpc.GracefulStop()
-		s.owned.Wait()
-		close(stopped)
-	}()
-	select {
-	case <-stopped:
-		return nil
-	case <-ctx.Done():
-		s.grpc.Stop()
-		<-stopped
-		return ctx.Err()
-	}
+	s.front.shutdown(ctx) // first, since its requests become gRPC's
+	err := s.grpc.Shutdown(ctx)
+	s.owned.Wait()
+	return err
 }

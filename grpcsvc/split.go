@@ -7,12 +7,8 @@ import (
 	"time"
 )
 
-// One port for gRPC and for everything else of HTTP, as etcd has it. A connection is gRPC's when it opens as HTTP/2 does,
-// and net/http's otherwise. gRPC's own transport has its connections to itself from then on: gRPC served by net/http
-// takes about twice the time for a request.
-//
-// Over TLS HTTP/2 is what any client would rather speak, and calls and other requests may come on one connection: as in
-// etcd, net/http has those, and hands on what is gRPC's.
+// One port for gRPC and for everything else of HTTP, as etcd has it. A connection that opens as HTTP/2 does is for package h2, which
+// serves calls and hands on other requests, since both may come on one connection. All others are net/http's.
 
 // http2Opening is what every HTTP/2 connection begins with: the first line of its preface, which no HTTP/1 request has.
 const http2Opening = "PRI * HTTP/2.0"
@@ -128,7 +124,7 @@ func (s *splitter) destination(conn net.Conn) (to *outlet, opened net.Conn, err 
 		return nil, nil, err
 	}
 	if secure, ok := conn.(overTLS); ok && secure.ConnectionState().NegotiatedProtocol == "h2" {
-		return s.http, conn, nil
+		return s.grpc, conn, nil
 	}
 	first := make([]byte, 0, len(http2Opening))
 	for {
@@ -144,24 +140,6 @@ func (s *splitter) destination(conn net.Conn) (to *outlet, opened net.Conn, err 
 			return nil, nil, err
 		}
 	}
-}
-
-// settledConn is a connection over TLS that speaks HTTP/2. It looks to net/http like one without TLS, whose HTTP/2 that
-// recognises by itself; the only connections over TLS on which it does are *tls.Conn.
-type settledConn struct {
-	net.Conn
-	secure overTLS
-}
-
-// settledListener gives net/http its connections in the form in which it recognises what they speak.
-type settledListener struct{ net.Listener }
-
-func (l settledListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if secure, ok := conn.(overTLS); ok && secure.ConnectionState().NegotiatedProtocol == "h2" {
-		return &settledConn{conn, secure}, err
-	}
-	return conn, err
 }
 
 // reader is what bytes come from.

@@ -72,35 +72,33 @@ func (g *grpcMetrics) Collect(out chan<- prometheus.Metric) {
 	g.versions.counts.Collect(out)
 }
 
-// options make a server count.
-func (g *grpcMetrics) options() []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.ChainUnaryInterceptor(func(ctx context.Context, r any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-			m, begun := g.method(info.FullMethod, "unary"), time.Now()
-			m.started.Inc()
-			m.received.Inc()
-			g.versions.count(ctx, "unary")
-			answer, err := handle(ctx, r)
-			m.handling.Observe(time.Since(begun).Seconds())
-			if err == nil {
-				m.sent.Inc()
-			}
-			m.end(err)
-			return answer, err
-		}),
-		grpc.ChainStreamInterceptor(func(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-			kind := "server_stream"
-			if info.IsClientStream {
-				kind = "bidi_stream"
-			}
-			m := g.method(info.FullMethod, kind)
-			m.started.Inc()
-			g.versions.count(stream.Context(), "stream")
-			err := handle(server, countedStream{stream, m})
-			m.end(err)
-			return err
-		}),
+// unary counts calls.
+func (g *grpcMetrics) unary(ctx context.Context, r any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	m, begun := g.method(info.FullMethod, "unary"), time.Now()
+	m.started.Inc()
+	m.received.Inc()
+	g.versions.count(ctx, "unary")
+	answer, err := handle(ctx, r)
+	m.handling.Observe(time.Since(begun).Seconds())
+	if err == nil {
+		m.sent.Inc()
 	}
+	m.end(err)
+	return answer, err
+}
+
+// stream counts streams.
+func (g *grpcMetrics) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	kind := "server_stream"
+	if info.IsClientStream {
+		kind = "bidi_stream"
+	}
+	m := g.method(info.FullMethod, kind)
+	m.started.Inc()
+	g.versions.count(stream.Context(), "stream")
+	err := handle(server, countedStream{stream, m})
+	m.end(err)
+	return err
 }
 
 // countedStream counts the messages of a stream.

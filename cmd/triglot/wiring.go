@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/grpcsvc"
 	"github.com/triglot/triglot/protocols"
@@ -138,7 +140,9 @@ func newAdapters(cfg *config, store *core.Store, at addresses, insight *insight,
 		}),
 		protocols.Etcd: grpcsvc.New(store, grpcsvc.Options{
 			MaxRequestBytes: int(cfg.MaxRequestBytes), MaxTxnOps: cfg.MaxTxnOps,
-			LeaderPatience: leaderElections * cfg.ElectionTimeout, ServerOptions: insight.grpc.options(), Version: version, Logger: logger,
+			LeaderPatience: leaderElections * cfg.ElectionTimeout, Version: version, Logger: logger,
+			Unary:      []grpc.UnaryServerInterceptor{insight.grpc.unary},
+			Stream:     []grpc.StreamServerInterceptor{insight.grpc.stream},
 			ScratchDir: cfg.DataDir,
 			Tokens:     tokens, BcryptCost: cfg.BcryptCost, ClientCertAuth: cfg.ClientCertAuth,
 			HandshakeTimeout: cfg.HandshakeTimeout, Metrics: insight.metrics(), Profiles: profiles, Meters: insight.meters, NoGateway: !cfg.Gateway,
