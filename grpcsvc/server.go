@@ -125,7 +125,8 @@ type Server struct {
 
 	clusterID, memberID uint64
 
-	grpc     *h2.Server
+	grpc     *h2.Server // calls, and other requests on the same connections
+	plain    *h2.Server // other requests alone
 	front    *front
 	health   *health.Server
 	lifetime context.Context // ends when Shutdown begins, and the streams with it
@@ -151,7 +152,7 @@ func New(store *core.Store, opts Options) *Server {
 		panic(err) // rows of a table that contradict each other: a mistake of this package
 	}
 	s.front = front
-	s.grpc = h2.New(h2.Options{
+	connections := h2.Options{
 		MessageBytesMax:  opts.MaxRequestBytes + messageOverheadBytes,
 		MaxStreams:       opts.MaxStreams,
 		HandshakeTimeout: opts.HandshakeTimeout,
@@ -160,7 +161,8 @@ func New(store *core.Store, opts Options) *Server {
 		Stream: append([]grpc.StreamServerInterceptor{leader.stream}, opts.Stream...),
 		HTTP:   front,
 		Logger: opts.Logger,
-	})
+	}
+	s.grpc, s.plain = h2.New(connections), h2.New(connections)
 	pb.RegisterKVServer(s.grpc, &kvService{Server: s})
 	pb.RegisterWatchServer(s.grpc, &watchService{Server: s})
 	pb.RegisterLeaseServer(s.grpc, &leaseService{Server: s})
@@ -182,16 +184,7 @@ func New(store *core.Store, opts Options) *Server {
 // Serve answers the connections of a listener until Shutdown, and then returns nil: gRPC, and everything else over HTTP. It
 // may be called for several listeners at once, and so may its parts, ServeGRPC and ServeHTTP.
 func (s *Server) Serve(l net.Listener) error {
-	split := newSplitter(l, s.opts.HandshakeTimeout)
-	var serving sync.WaitGroup
-	serving.Go(func() { s.ServeGRPC(split.grpc) }) // both end when the splitter does, whose error tells why
-	serving.Go(func() { s.ServeHTTP(split.http) })
-	err := split.run()
-	serving.Wait()
-	if s.lifetime.Err() != nil {
-		return nil
-	}
-	return err
+	return s.serveSplit(l, s.grpc)
 }
 
 // ServeGRPC is Serve for a listener with gRPC alone.
@@ -205,8 +198,18 @@ func (s *Server) ServeGRPC(l net.Listener) error {
 
 // ServeHTTP is Serve for a listener without gRPC.
 func (s *Server) ServeHTTP(l net.Listener) error {
-	err := s.front.server.Serve(l)
-	if errors.Is(err, http.ErrServerClosed) {
+	return s.serveSplit(l, s.plain)
+}
+
+// serveSplit has connections of HTTP/2 served by h2, and others by net/http.
+func (s *Server) serveSplit(l net.Listener, http2 *h2.Server) error {
+	split := newSplitter(l, s.opts.HandshakeTimeout)
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = http2.Serve(split.http2) }) // both end when the splitter does, whose error tells why
+	serving.Go(func() { _ = s.front.server.Serve(split.http1) })
+	err := split.run()
+	serving.Wait()
+	if s.lifetime.Err() != nil {
 		return nil
 	}
 	return err
@@ -218,7 +221,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.health.Shutdown()
 	s.end()
 	s.front.shutdown(ctx) // first, since its requests become gRPC's
-	err := s.grpc.Shutdown(ctx)
+	err := errors.Join(s.plain.Shutdown(ctx), s.grpc.Shutdown(ctx))
 	s.owned.Wait()
 	return err
 }

@@ -30,7 +30,7 @@ const acceptPause = 50 * time.Millisecond
 type splitter struct {
 	listener   net.Listener
 	patience   time.Duration // for what decides where a connection goes
-	grpc, http *outlet
+	http2, http1 *outlet
 
 	sorting sync.WaitGroup // one goroutine for each connection that is being looked at
 	once    sync.Once
@@ -42,7 +42,7 @@ type splitter struct {
 
 func newSplitter(l net.Listener, patience time.Duration) *splitter {
 	s := &splitter{listener: l, patience: patience, closed: make(chan struct{}), looked: map[net.Conn]struct{}{}}
-	s.grpc, s.http = newOutlet(l.Addr(), s.close), newOutlet(l.Addr(), s.close)
+	s.http2, s.http1 = newOutlet(l.Addr(), s.close), newOutlet(l.Addr(), s.close)
 	return s
 }
 
@@ -71,8 +71,8 @@ func (s *splitter) close() {
 	s.once.Do(func() {
 		close(s.closed)
 		s.listener.Close()
-		s.grpc.end()
-		s.http.end()
+		s.http2.end()
+		s.http1.end()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for conn := range s.looked {
@@ -124,7 +124,7 @@ func (s *splitter) destination(conn net.Conn) (to *outlet, opened net.Conn, err 
 		return nil, nil, err
 	}
 	if secure, ok := conn.(overTLS); ok && secure.ConnectionState().NegotiatedProtocol == "h2" {
-		return s.grpc, conn, nil
+		return s.http2, conn, nil
 	}
 	first := make([]byte, 0, len(http2Opening))
 	for {
@@ -133,9 +133,9 @@ func (s *splitter) destination(conn net.Conn) (to *outlet, opened net.Conn, err 
 		isHTTP2, known := opensHTTP2(first)
 		switch {
 		case known && !isHTTP2:
-			return s.http, opening(conn, conn, first), nil
+			return s.http1, opening(conn, conn, first), nil
 		case known:
-			return s.grpc, opening(conn, conn, first), nil
+			return s.http2, opening(conn, conn, first), nil
 		case err != nil:
 			return nil, nil, err
 		}

@@ -55,7 +55,7 @@ func TestAConnectionGoesWhereItsFirstBytesSayHoweverTheyAreSplit(t *testing.T) {
 					client.Write([]byte(part))
 				}
 			}()
-			from, other := s.split.http, s.split.grpc
+			from, other := s.split.http1, s.split.http2
 			if c.grpc {
 				from, other = other, from
 			}
@@ -73,7 +73,7 @@ func TestAConnectionGoesWhereItsFirstBytesSayHoweverTheyAreSplit(t *testing.T) {
 			}
 			client.Close()
 			conn.Close()
-			s.split.grpc.Close()
+			s.split.http2.Close()
 			<-s.ran
 			if len(got) != 0 {
 				t.Errorf("%q in parts of %d: the other server has it as well", c.sent, size)
@@ -112,7 +112,7 @@ func TestASilentClientStallsNobodyAndIsClosedInTime(t *testing.T) {
 	must(half.Write([]byte("PRI")))(t)
 	prompt := must(s.listener.Dial())(t)
 	must(prompt.Write([]byte("GET /")))(t)
-	must(s.split.http.Accept())(t)
+	must(s.split.http1.Accept())(t)
 	for _, conn := range []net.Conn{silent, half} {
 		if n, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("read %d, %v", n, err)
@@ -124,7 +124,7 @@ func TestAConnectionThatIsKnownHasNoTimeLimit(t *testing.T) {
 	s := startSplitter(t, 50*time.Millisecond)
 	client := must(s.listener.Dial())(t)
 	must(client.Write([]byte(http2Opening)))(t)
-	conn := must(s.split.grpc.Accept())(t)
+	conn := must(s.split.http2.Accept())(t)
 	must(io.ReadFull(conn, make([]byte, len(http2Opening))))(t)
 	go func() {
 		<-time.After(150 * time.Millisecond) // thrice what it has to show itself
@@ -141,14 +141,14 @@ func TestClosingEitherOutletEndsThePort(t *testing.T) {
 		silent := must(s.listener.Dial())(t)
 		must(silent.Write([]byte("P")))(t) // it is being looked at now, or will be closed when it is accepted
 		if which == "grpc" {
-			s.split.grpc.Close()
+			s.split.http2.Close()
 		} else {
-			s.split.http.Close()
+			s.split.http1.Close()
 		}
 		if err := <-s.ran; err == nil {
 			t.Errorf("%s: the splitter ended without an error", which)
 		}
-		for _, o := range []*outlet{s.split.grpc, s.split.http} {
+		for _, o := range []*outlet{s.split.http2, s.split.http1} {
 			if _, err := o.Accept(); err == nil {
 				t.Errorf("%s: an outlet still accepts", which)
 			}
