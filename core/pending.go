@@ -12,7 +12,8 @@ import (
 // Pending is a group of commands on their way through the log.
 type Pending struct {
 	results []*TxnResult
-	open    atomic.Int32 // commands without a result
+	one     [1]*TxnResult // where results are when there is one
+	open    atomic.Int32  // commands without a result
 	once    sync.Once
 	done    chan struct{}
 	err     error // set before done closes
@@ -23,7 +24,10 @@ type Pending struct {
 }
 
 func newPending(n int) *Pending {
-	p := &Pending{results: make([]*TxnResult, n), done: make(chan struct{})}
+	p := &Pending{done: make(chan struct{})}
+	if p.results = p.one[:]; n != 1 {
+		p.results = make([]*TxnResult, n)
+	}
 	p.open.Store(int32(n))
 	return p
 }

@@ -4,12 +4,13 @@ import "github.com/triglot/triglot/storage"
 
 // TxnResult is what a Txn answers.
 type TxnResult struct {
-	Revision  int64    // the store's revision after the command
-	Changed   bool     // the command took a revision
-	Succeeded bool     // every guard held
-	Results   []Result // one for each op of the branch that ran
-	Err       error    // set when the whole command was undone; Results then end with the op that failed, or are empty when it was refused beforehand
-	FailedOp  int      // index of that op, -1 when it was not an op (the session was gone)
+	Revision  int64     // the store's revision after the command
+	Changed   bool      // the command took a revision
+	Succeeded bool      // every guard held
+	Results   []Result  // one for each op of the branch that ran
+	Err       error     // set when the whole command was undone; Results then end with the op that failed, or are empty when it was refused beforehand
+	one       [1]Result // where Results are when there is one
+	FailedOp  int       // index of that op, -1 when it was not an op (the session was gone)
 }
 
 // Result is what one op answers. The comments of command.proto say which fields each op fills.

@@ -176,7 +176,9 @@ func (t *tx) branch(txn *corepb.Txn, d *decision, result *TxnResult) {
 	result.Succeeded = d.holds
 	nested := d.nested
 	ops := branchOf(txn, d.holds)
-	result.Results = make([]Result, 0, len(ops))
+	if result.Results = result.one[:0]; len(ops) > 1 {
+		result.Results = make([]Result, 0, len(ops))
+	}
 	for i, op := range ops {
 		result.Results = append(result.Results, Result{})
 		out := &result.Results[i]

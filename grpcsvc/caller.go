@@ -6,11 +6,11 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
 	"github.com/triglot/triglot/core"
 	"github.com/triglot/triglot/core/corepb"
+	"github.com/triglot/triglot/grpcsvc/h2"
 )
 
 // Who calls: recognised by a token or a client certificate, while authentication is on. What they may do is core's
@@ -25,20 +25,21 @@ func (s *Server) caller(ctx context.Context) (*corepb.Caller, error) {
 	if enabled, _ := s.store.AuthEnabled(); !enabled {
 		return nil, nil
 	}
-	md, _ := metadata.FromIncomingContext(ctx)
 	for _, field := range [...]string{rpctypes.TokenFieldNameGRPC, rpctypes.TokenFieldNameSwagger} {
-		given := md[field]
-		if len(given) == 0 {
+		given, ok := h2.Field(ctx, field)
+		if !ok {
 			continue
 		}
-		caller, known := s.opts.Tokens.recognise(ctx, s.store, strings.TrimPrefix(given[0], "Bearer "))
+		caller, known := s.opts.Tokens.recognise(ctx, s.store, strings.TrimPrefix(given, "Bearer "))
 		if !known {
 			return nil, rpctypes.ErrGRPCInvalidAuthToken
 		}
 		return caller, nil
 	}
-	if name := certificateName(ctx); s.opts.ClientCertAuth && name != "" && len(md[gatewayHeader]) == 0 {
-		return s.store.Caller(name), nil
+	if name := certificateName(ctx); s.opts.ClientCertAuth && name != "" {
+		if _, passedOn := h2.Field(ctx, gatewayHeader); !passedOn {
+			return s.store.Caller(name), nil
+		}
 	}
 	return nil, nil
 }

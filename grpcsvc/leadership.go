@@ -7,7 +7,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
+
+	"github.com/triglot/triglot/grpcsvc/h2"
 )
 
 // Clients may ask, by metadata, to be served only while there is a leader, so that those who are cut off with a minority
@@ -100,8 +101,8 @@ func (l *leadership) watch() (lost bool, changed <-chan struct{}) {
 
 // asksForLeader reports whether the client of a call wants it to fail when there is no leader.
 func asksForLeader(ctx context.Context) bool {
-	asked := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
-	return len(asked) != 0 && asked[0] == rpctypes.MetadataHasLeader
+	asked, _ := h2.Field(ctx, rpctypes.MetadataRequireLeaderKey)
+	return asked == rpctypes.MetadataHasLeader
 }
 
 func (l *leadership) unary(ctx context.Context, r any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {

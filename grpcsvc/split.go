@@ -28,8 +28,8 @@ const acceptPause = 50 * time.Millisecond
 // splitter hands the connections of a listener to two servers. Closing one of its outlets, as a server does when it
 // ends, closes the listener and the other outlet.
 type splitter struct {
-	listener   net.Listener
-	patience   time.Duration // for what decides where a connection goes
+	listener     net.Listener
+	patience     time.Duration // for what decides where a connection goes
 	http2, http1 *outlet
 
 	sorting sync.WaitGroup // one goroutine for each connection that is being looked at

@@ -7,7 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc/metadata"
+
+	"github.com/triglot/triglot/grpcsvc/h2"
 )
 
 // versionCounts counts requests by the version of the API that the client says it uses. What clients say is theirs to
@@ -16,12 +17,14 @@ type versionCounts struct {
 	counts *prometheus.CounterVec
 
 	mu   sync.RWMutex // guards seen
-	seen map[string]bool
+	seen map[versionKey]prometheus.Counter
 }
+
+type versionKey struct{ kind, version string }
 
 const (
 	versionUnknown  = "unknown" // etcd's word
-	clientVersions  = 64
+	clientVersions  = 64        // of each kind of request
 	versionBytesMax = 16
 )
 
@@ -32,30 +35,35 @@ func newVersionCounts() *versionCounts {
 		counts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "etcd_server_client_requests_total", Help: "Requests of etcd clients, by the version that they say they use."},
 			[]string{"type", "client_api_version"}),
-		seen: map[string]bool{},
+		seen: map[versionKey]prometheus.Counter{},
 	}
 }
 
 // count counts a request; kind is unary or stream.
 func (v *versionCounts) count(ctx context.Context, kind string) {
-	said := versionUnknown
-	if values := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataClientAPIVersionKey); len(values) == 1 && v.takes(values[0]) {
-		said = values[0]
+	said, ok := h2.Field(ctx, rpctypes.MetadataClientAPIVersionKey)
+	if !ok {
+		said = versionUnknown
 	}
-	v.counts.WithLabelValues(kind, said).Inc()
+	v.counter(versionKey{kind, said}).Inc()
 }
 
-func (v *versionCounts) takes(version string) bool {
+// counter gives the counter of a version, which is that of unknown ones when it is none or one too many.
+func (v *versionCounts) counter(key versionKey) prometheus.Counter {
 	v.mu.RLock()
-	seen, full := v.seen[version], len(v.seen) >= clientVersions
+	counter := v.seen[key]
 	v.mu.RUnlock()
-	if seen || full || len(version) > versionBytesMax || !versionForm.MatchString(version) {
-		return seen
+	if counter != nil {
+		return counter
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(v.seen) < clientVersions {
-		v.seen[version] = true
+	isVersion := len(key.version) <= versionBytesMax && versionForm.MatchString(key.version)
+	if !isVersion || len(v.seen) >= 2*clientVersions {
+		key.version = versionUnknown
 	}
-	return v.seen[version]
+	if v.seen[key] == nil {
+		v.seen[key] = v.counts.WithLabelValues(key.kind, key.version)
+	}
+	return v.seen[key]
 }

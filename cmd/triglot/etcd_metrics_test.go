@@ -4,6 +4,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -55,15 +56,16 @@ func TestTheManualHasEveryMetricOfEtcd(t *testing.T) {
 
 func TestVersionsThatClientsSayBecomeLabelsOnlyIfTheyLookLikeOnes(t *testing.T) {
 	v := newVersionCounts()
+	unknown := v.counter(versionKey{"unary", versionUnknown})
 	for said, want := range map[string]bool{"3.7": true, "": false, "3.7.1": false, "x": false, "3.77777777777777777": false} {
-		if got := v.takes(said); got != want {
+		if got := v.counter(versionKey{"unary", said}) != unknown; got != want {
 			t.Errorf("%q: %v", said, got)
 		}
 	}
-	for i := range 2 * clientVersions {
-		v.takes("9." + strings.Repeat("1", i%8) + string(rune('0'+i/8%10)))
+	for i := range 4 * clientVersions {
+		v.counter(versionKey{"unary", "9." + strconv.Itoa(i)})
 	}
-	if len(v.seen) != clientVersions {
-		t.Errorf("%d versions are labels, want %d", len(v.seen), clientVersions)
+	if len(v.seen) != 2*clientVersions {
+		t.Errorf("%d versions are labels, want %d", len(v.seen), 2*clientVersions)
 	}
 }

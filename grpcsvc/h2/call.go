@@ -54,16 +54,13 @@ func (st *stream) handle() {
 	case st.method.unary != nil:
 		st.call()
 	default:
-		ctx := st.ctx
-		st.ctx = grpc.NewContextWithServerTransportStream(ctx, transportStream{st})
 		st.done(statusOf(st.converse()))
 	}
 }
 
 // call answers a request that is there as a whole.
 func (st *stream) call() {
-	ctx := grpc.NewContextWithServerTransportStream(st.ctx, transportStream{st})
-	answer, err := st.method.unary(st.method.server, ctx, st.request, st.c.srv.unary)
+	answer, err := st.method.unary(st.method.server, &st.within, st.request, st.c.srv.unary)
 	if err != nil {
 		st.done(statusOf(err))
 		return

@@ -38,6 +38,7 @@ type conn struct {
 
 	// The reader's.
 	in         []byte // in[start:end] has been read and not been handled
+	frame      frame  // the one that is handled
 	start, end int
 	decoder    *hpack.Decoder
 	heads      map[string]*head // see header.go
@@ -129,9 +130,9 @@ func (c *conn) run() error {
 	c.keep()
 	for {
 		for {
-			f, ok, err := c.next()
+			ok, err := c.next()
 			if err == nil && ok {
-				err = c.receive(&f)
+				err = c.receive(&c.frame)
 			}
 			if err != nil {
 				return err
@@ -163,24 +164,25 @@ func (c *conn) greet() {
 	c.write()
 }
 
-// next gives the next frame that was read whole.
-func (c *conn) next() (f frame, ok bool, err error) {
+// next takes the next frame that was read whole.
+func (c *conn) next() (ok bool, err error) {
 	b := c.in[c.start:c.end]
 	if len(b) < frameHeadBytes {
-		return f, false, nil
+		return false, nil
 	}
 	n := frameHeadBytes + frameLength(b)
 	if n > frameHeadBytes+frameBytesMin {
-		return f, false, broken(codeFrameSize, "a frame is longer than SETTINGS_MAX_FRAME_SIZE allows")
+		return false, broken(codeFrameSize, "a frame is longer than SETTINGS_MAX_FRAME_SIZE allows")
 	}
 	if len(b) < n {
-		return f, false, nil
+		return false, nil
 	}
 	c.start += n
-	return parseFrame(b[:n]), true, nil
+	c.frame = parseFrame(b[:n])
+	return true, nil
 }
 
-// fill reads more. Frames that next gave are no longer valid.
+// fill reads more. The frame that next took is no longer valid.
 func (c *conn) fill() error {
 	switch {
 	case c.start == c.end:

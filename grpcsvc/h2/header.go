@@ -40,11 +40,11 @@ const headsMax = 64
 // A client that makes many calls sends the same few headers again and again, each field as an index of the table that both sides
 // keep. As long as nothing is added to that table the same bytes mean the same header, which then is looked up as a whole.
 func (c *conn) decode(block []byte) (*head, error) {
-	if h := c.heads[string(block)]; h != nil {
+	if h := c.heads[string(block)]; h != nil && !logFields {
 		return h, nil
 	}
 	var p headParser
-	c.decoder.SetEmitFunc(p.field)
+	c.decoder.SetEmitFunc(p.take)
 	if _, err := c.decoder.Write(block); err != nil {
 		return nil, broken(codeCompression, err.Error())
 	}
@@ -95,7 +95,7 @@ func (p *headParser) wrong(text string) {
 // has HTTP/2 of Go's libraries. Its lines are theirs.
 var logFields = strings.Contains(os.Getenv("GODEBUG"), "http2debug=2")
 
-func (p *headParser) field(f hpack.HeaderField) {
+func (p *headParser) take(f hpack.HeaderField) {
 	if logFields {
 		log.Printf("http2: decoded hpack field %+v", f)
 	}
@@ -145,14 +145,20 @@ func (p *headParser) regularField(f hpack.HeaderField) {
 	p.fields = append(p.fields, f)
 }
 
-// value gives the first field of a name.
-func (h *head) value(name string) string {
+// field gives the first field of a name.
+func (h *head) field(name string) (value string, ok bool) {
 	for i := range h.fields {
 		if h.fields[i].Name == name {
-			return h.fields[i].Value
+			return h.fields[i].Value, true
 		}
 	}
-	return ""
+	return "", false
+}
+
+// value is field for who takes none for an empty one.
+func (h *head) value(name string) string {
+	value, _ := h.field(name)
+	return value
 }
 
 // contentType is what calls are recognised by, followed by nothing or by a subtype.
