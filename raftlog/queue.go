@@ -176,6 +176,13 @@ func (q *queue) now(tick uint64) {
 	q.tick = tick
 }
 
+// isEmpty reports whether nothing waits.
+func (q *queue) isEmpty() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.chunks) == 0
+}
+
 // expire removes everything if the oldest chunk was opened at a tick or before it. What is behind that is younger, but must
 // not get into the log without it.
 func (q *queue) expire(tick uint64) (expired []chunk) {

@@ -123,6 +123,9 @@ func (r *reading) ask(d *driver) {
 	d.rn.ReadIndex(binary.LittleEndian.AppendUint64(nil, r.round))
 }
 
+// isIdle reports whether nobody reads.
+func (r *reading) isIdle() bool { return len(r.waiting) == 0 && len(r.asked) == 0 }
+
 // tick repeats what a follower has asked for and may have been lost, and forgets who does not wait any more.
 func (r *reading) tick(d *driver) {
 	if len(r.asked) > 0 && !d.leading && d.ticks >= r.sent+uint64(2*d.n.cfg.HeartbeatTicks) && d.answerable() {

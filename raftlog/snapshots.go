@@ -151,6 +151,11 @@ func (d *driver) sentSnapshot(to uint64, p *shared, err error) {
 	d.rn.ReportSnapshot(to, raft.SnapshotFinish)
 }
 
+// isIdle reports whether no snapshot is made, kept or sent.
+func (s *senders) isIdle() bool {
+	return s.prepared == nil && len(s.live) == 0 && !s.making && len(s.sending) == 0
+}
+
 // tick lets go of what nobody needs any more.
 func (s *senders) tick(d *driver) {
 	if p := s.prepared; p != nil && p.users == 0 && p.idle+uint64(4*d.n.cfg.ElectionTicks) <= d.ticks {
