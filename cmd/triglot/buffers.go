@@ -5,10 +5,9 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// The buffers that gRPC puts messages together in, of etcd's API and between members alike. gRPC's own pool knows five
-// sizes, with nothing between 32 KiB and 1 MiB, and clears a buffer over its whole length each time: an answer of 33 KiB
-// costs the clearing of a mebibyte, and a watch stream whose client does not read keeps that mebibyte. With every power of
-// two neither is more than twice the message.
+// The buffers that gRPC's clients put messages together in: the JSON gateway above all, which calls the server within the process. Their
+// own pool knows five sizes, with nothing between 32 KiB and 1 MiB, and clears a buffer over its whole length each time: an answer of
+// 33 KiB costs the clearing of a mebibyte. With every power of two none is more than twice the message.
 
 // Exponents of the sizes: 256 bytes, and 2 MiB, the largest request. Larger ones share a pool without sizes.
 const (
