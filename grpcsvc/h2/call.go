@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -102,7 +103,7 @@ func (st *stream) answer(b []byte) {
 	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if st.ended == nil {
+	if c.awaitRoom(st); st.ended == nil {
 		st.sendHead()
 		if c.send(st, b, false) == nil && st.ended == nil {
 			st.finish(nil)
@@ -116,7 +117,7 @@ func (st *stream) done(s *status.Status) {
 	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if st.ended == nil {
+	if c.awaitRoom(st); st.ended == nil {
 		st.finish(s)
 	}
 	st.leave()
@@ -166,6 +167,9 @@ func (st *stream) sendHead() {
 // finish adds what ends a stream: its status, nil = OK. The caller holds mu.
 func (st *stream) finish(s *status.Status) {
 	c := st.c
+	if st.header != nil {
+		st.sendHead()
+	}
 	if st.headed && s == nil && st.trailer == nil {
 		c.appendFixed(st.id, &plainTrailer)
 	} else {
@@ -176,14 +180,24 @@ func (st *stream) finish(s *status.Status) {
 		}
 		c.appendHeaders(st.id, true, appendMetadata(appendStatus(fields, s), st.trailer)...)
 	}
-	if !st.received { // the client need not send the rest
-		c.out = appendReset(c.out, st.id, codeNone)
-	}
-	delete(c.streams, st.id)
+	c.close(st)
 	st.ended = errEnded
 	st.in = nil
 	st.arrived()
 }
+
+// close is the end of a stream that is answered. The caller holds mu.
+func (c *conn) close(st *stream) {
+	if !st.received { // the client need not send the rest
+		c.out = appendReset(c.out, st.id, codeNone)
+		c.forgone[c.forgo] = st.id
+		c.forgo = (c.forgo + 1) % forgoneMax
+	}
+	delete(c.streams, st.id)
+}
+
+// isForgone reports whether a stream was answered not long ago, before its request was complete.
+func (c *conn) isForgone(id uint32) bool { return slices.Contains(c.forgone[:], id) }
 
 var errEnded = status.Error(codes.Internal, "the stream has been answered")
 
@@ -252,12 +266,12 @@ func statusOf(err error) *status.Status {
 
 // unknownMethod words as grpc-go does that nobody serves a path.
 func unknownMethod(s *Server, path string) *status.Status {
-	path, rooted := strings.CutPrefix(path, "/")
-	at := strings.LastIndex(path, "/")
-	if at < 0 || !rooted {
+	rest := strings.TrimPrefix(path, "/")
+	at := strings.LastIndex(rest, "/")
+	if at < 0 {
 		return status.Newf(codes.Unimplemented, "malformed method name: %q", path)
 	}
-	service, name := path[:at], path[at+1:]
+	service, name := rest[:at], rest[at+1:]
 	if _, known := s.info[service]; known {
 		return status.Newf(codes.Unimplemented, "unknown method %v for service %v", name, service)
 	}

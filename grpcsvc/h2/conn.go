@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -27,6 +29,8 @@ const (
 
 	// controlBytesMax bounds what is queued for a client that makes us answer but does not read the answers.
 	controlBytesMax = 1 << 20
+
+	forgoneMax = 32 // a client hears soon that we need no more of its request
 )
 
 // conn is one connection.
@@ -53,10 +57,13 @@ type conn struct {
 	mu      sync.Mutex // guards the fields below
 	changed sync.Cond  // on mu: a write or a handler has ended, or the connection has
 	streams map[uint32]*stream
-	lastID  uint32 // of the streams that the client has opened
-	running int    // handlers, and streams that wait for the rest of their request
-	orphans int    // handlers of streams that the client has cancelled
-	err     error  // why it ended
+	seenID  uint32             // the last stream that the client has opened
+	lastID  uint32             // the last one that is served: there may be others once the connection drains
+	forgone [forgoneMax]uint32 // streams answered last before the client had sent all of its request, which may still come
+	forgo   int                // where in forgone the next one goes
+	running int                // handlers, and streams that wait for the rest of their request
+	orphans int                // handlers of streams that the client has cancelled
+	err     error              // why it ended
 	sender
 	draining bool
 	final    bool // the client knows which of its streams is the last
@@ -246,10 +253,13 @@ func (c *conn) failLocked(err error) {
 	c.nc.Close()
 	for id, st := range c.streams {
 		delete(c.streams, id)
-		st.lost(err)
+		st.lost(errLost)
 	}
 	c.changed.Broadcast()
 }
+
+// errLost is what handlers of a connection that has ended hear, as of grpc-go's server.
+var errLost = status.Error(codes.Canceled, context.Canceled.Error())
 
 // isExpected says whether a connection that ends by an error has done what it was for.
 func isExpected(err error) bool {

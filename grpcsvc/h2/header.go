@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/metadata"
 )
@@ -131,8 +132,8 @@ func (p *headParser) take(f hpack.HeaderField) {
 }
 
 func (p *headParser) regularField(f hpack.HeaderField) {
-	if strings.ToLower(f.Name) != f.Name || f.Name == "" {
-		p.wrong("a field's name in upper case")
+	if !httpguts.ValidHeaderFieldName(f.Name) || strings.ToLower(f.Name) != f.Name || !httpguts.ValidHeaderFieldValue(f.Value) {
+		p.wrong("a field that no field may be")
 	}
 	switch f.Name {
 	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":

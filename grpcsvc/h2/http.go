@@ -64,6 +64,9 @@ func (st *stream) httpRequest() (*http.Request, error) {
 		Method: h.method, Proto: "HTTP/2.0", ProtoMajor: 2, Header: header, Host: h.authority, RequestURI: h.path,
 		ContentLength: h.length, RemoteAddr: st.c.nc.RemoteAddr().String(), TLS: st.c.tls, Body: body{st},
 	}
+	if st.bare {
+		r.ContentLength, r.Body = 0, http.NoBody
+	}
 	if r.Host == "" {
 		r.Host = header.Get("Host")
 	}
@@ -160,6 +163,7 @@ func (w *responseWriter) send(last bool) {
 	st, c := w.st, w.st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.awaitRoom(st)
 	if w.err = st.ended; w.err != nil {
 		return
 	}
@@ -220,10 +224,7 @@ func (w *responseWriter) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if st.ended == nil && w.err == nil {
-		if !st.received {
-			c.out = appendReset(c.out, st.id, codeNone)
-		}
-		delete(c.streams, st.id)
+		c.close(st)
 		st.ended = errEnded
 		st.in = nil
 	}

@@ -102,9 +102,14 @@ func (c *conn) header(id uint32, block []byte, ends bool) error {
 	case st != nil:
 		c.ended(st)
 		return nil
-	case id <= c.lastID:
+	case id <= c.seenID && ends && c.isForgone(id):
+		return nil
+	case id <= c.seenID:
 		return broken(codeStreamClosed, "HEADERS of a stream that is closed")
-	case c.final:
+	case c.err != nil:
+		return c.err
+	}
+	if c.seenID = id; c.final {
 		return nil // it was told that we serve no more
 	}
 	c.lastID = id
@@ -118,6 +123,7 @@ func (c *conn) header(id uint32, block []byte, ends bool) error {
 		return c.control(appendReset(c.out, id, codeRefusedStream))
 	}
 	st = newStream(c, id, h)
+	st.bare = ends
 	c.streams[id] = st
 	c.running++
 	if st.whole = h.short(); !st.whole {
@@ -157,8 +163,11 @@ func (c *conn) receiveData(f *frame) error {
 	}
 	st := c.streams[f.stream]
 	if st == nil {
-		if f.stream > c.lastID {
+		if f.stream > c.seenID {
 			return broken(codeProtocol, "DATA of a stream that is not open")
+		}
+		if f.stream > c.lastID || c.isForgone(f.stream) {
+			return nil
 		}
 		return c.control(appendReset(c.out, f.stream, codeStreamClosed))
 	}
@@ -171,8 +180,12 @@ func (c *conn) receiveData(f *frame) error {
 		return nil
 	}
 	st.credit += n - len(data)
-	st.take(data)
-	if st.ended == nil && f.has(flagEndStream) {
+	if st.take(data); st.ended != nil {
+		return nil
+	}
+	if st.head.length >= 0 && st.total > st.head.length {
+		c.abort(st, codeProtocol)
+	} else if f.has(flagEndStream) {
 		c.ended(st)
 	}
 	return nil
@@ -213,7 +226,7 @@ func (c *conn) receiveReset(f *frame) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f.stream == connectionStream || f.stream > c.lastID {
+	if f.stream == connectionStream || f.stream > c.seenID {
 		return broken(codeProtocol, "RST_STREAM of a stream that is not open")
 	}
 	if st := c.streams[f.stream]; st != nil {
@@ -347,7 +360,7 @@ func (c *conn) receiveWindowUpdate(f *frame) error {
 	}
 	st := c.streams[f.stream]
 	switch {
-	case st == nil && f.stream > c.lastID:
+	case st == nil && f.stream > c.seenID:
 		return broken(codeProtocol, "WINDOW_UPDATE of a stream that is not open")
 	case st == nil:
 	case n == 0:

@@ -15,10 +15,12 @@ const (
 // read, and we for it.
 func (c *conn) flushElsewhere() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if len(c.out) > 0 {
 		c.writeElsewhere()
+	} else {
+		c.endDrained()
 	}
-	c.mu.Unlock()
 }
 
 // write writes what is in out, unless somebody does so already, who then goes on with it. The caller holds mu, which is free
@@ -152,13 +154,18 @@ func (c *conn) appendData(st *stream, b []byte, endStream bool) int {
 	return n
 }
 
+// awaitRoom waits while much is to be written before what a handler is about to add. The caller holds mu.
+func (c *conn) awaitRoom(st *stream) {
+	for c.writing && len(c.out) > outBytesMax && st.ended == nil {
+		c.changed.Wait()
+	}
+}
+
 // send sends bytes as data, waiting for what the client allows and for the socket to take what is before them. The error is why
 // the stream has ended. The caller holds mu.
 func (c *conn) send(st *stream, b []byte, endStream bool) error {
 	for {
-		for c.writing && len(c.out) > outBytesMax && st.ended == nil {
-			c.changed.Wait()
-		}
+		c.awaitRoom(st)
 		if st.ended != nil {
 			return st.ended
 		}

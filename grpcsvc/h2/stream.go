@@ -23,6 +23,7 @@ type stream struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	within callContext
+	bare   bool // the request is a header and no more
 	whole  bool // its handler begins when the request is there as a whole
 
 	// The connection's mu guards the fields below.
@@ -290,7 +291,7 @@ func (st *stream) expand(message []byte) ([]byte, error) {
 		return nil, status.Errorf(codes.Internal, "grpc: failed to decompress the received message: %v", err)
 	}
 	if len(whole) > bytesMax {
-		return nil, st.tooLarge(len(whole)).Err()
+		return nil, status.Errorf(codes.ResourceExhausted, "grpc: received message after decompression larger than max %d", bytesMax)
 	}
 	return whole, nil
 }
@@ -376,10 +377,10 @@ var errHeaded = status.Error(codes.Internal, "the header was sent already")
 func (st *stream) SendHeader(md metadata.MD) error {
 	st.c.mu.Lock()
 	defer st.c.mu.Unlock()
-	switch {
-	case st.headed:
+	if st.headed {
 		return errHeaded
-	case st.ended != nil:
+	}
+	if st.c.awaitRoom(st); st.ended != nil {
 		return st.ended
 	}
 	st.header = metadata.Join(st.header, md)
