@@ -69,7 +69,7 @@ func newCluster(t testing.TB, size int, args ...string) *cluster {
 	t.Cleanup(c.tidy)
 	c.links = newLinks(t, c.pids)
 	for place := range size {
-		c.members = append(c.members, c.newMember(place, steadyPorts(t, 5)))
+		c.members = append(c.members, c.newMember(place, freePorts(t, 5)))
 	}
 	if size > 1 {
 		list := c.initialCluster()
@@ -85,7 +85,7 @@ func newCluster(t testing.TB, size int, args ...string) *cluster {
 func (c *cluster) newMember(place int, ports []string) *member {
 	c.t.Helper()
 	c.born++
-	m := &member{name: fmt.Sprintf("m%d", c.born), place: place, peer: steadyPorts(c.t, 1)[0]}
+	m := &member{name: fmt.Sprintf("m%d", c.born), place: place, peer: freePorts(c.t, 1)[0]}
 	m.front = c.proxy(m.name, m.peer)
 	m.data = filepath.Join(c.dir, m.name)
 	file, err := os.OpenFile(filepath.Join(c.dir, m.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

@@ -101,7 +101,7 @@ func TestADataDirectoryIsOfOneMemberAlone(t *testing.T) {
 
 func TestAMemberThatWasNotAddedIsToldHowToBeAdded(t *testing.T) {
 	c := startCluster(t, 3)
-	m := c.newMember(3, steadyPorts(t, 5))
+	m := c.newMember(3, freePorts(t, 5))
 	c.setMembers(append(c.all(), m))
 	c.tellCluster(m, c.initialCluster(), "existing")
 	c.expectWords(c.refuses(m), "a member that was not added", "triglot member add")

@@ -3,12 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
-	"os"
-	"strconv"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -124,35 +118,4 @@ func (m *member) id(t testing.TB) uint64 {
 		return err
 	})
 	return id
-}
-
-// portsGiven are those that steadyPorts has given out: most are listened on only later, or not at the moment.
-var portsGiven sync.Map
-
-// steadyPorts finds loopback addresses below the range from which the kernel takes ports for outgoing connections: a
-// member that is down must find its ports free when it comes back.
-func steadyPorts(t testing.TB, n int) (addresses []string) {
-	t.Helper()
-	first := 32768
-	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
-		if low, err := strconv.Atoi(strings.Fields(string(text))[0]); err == nil && low > 20000 {
-			first = low
-		}
-	}
-	for tries := 0; len(addresses) < n; tries++ {
-		if tries > 1000 {
-			t.Fatal("no free ports")
-		}
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rand.IntN(first-10000)))
-		if _, given := portsGiven.LoadOrStore(address, true); given {
-			continue
-		}
-		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		defer listener.Close()
-		addresses = append(addresses, listener.Addr().String())
-	}
-	return addresses
 }

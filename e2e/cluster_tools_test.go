@@ -70,7 +70,7 @@ func TestEtcdctlRunsACluster(t *testing.T) {
 
 	// A learner comes, gets a vote, and goes.
 	place := len(c.all())
-	m := c.newMember(place, steadyPorts(t, 5))
+	m := c.newMember(place, freePorts(t, 5))
 	said := leader.etcdctl(t, "member", "add", m.name, "--learner", "--peer-urls", "http://"+m.front)
 	id := regexp.MustCompile(`Member\s+([0-9a-f]+) added`).FindStringSubmatch(said)
 	if id == nil {

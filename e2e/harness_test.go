@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -184,17 +186,33 @@ func (s *server) log() string {
 	return s.output.String()
 }
 
-// freePorts finds loopback addresses that nobody listens on.
-func freePorts(t testing.TB, n int) []string {
+// portsGiven are those that freePorts has given out: most are listened on only later, or not at the moment.
+var portsGiven sync.Map
+
+// freePorts finds loopback addresses that nobody listens on, below the range from which the kernel takes ports for
+// outgoing connections: a server that is down must find its ports free when it comes back.
+func freePorts(t testing.TB, n int) (addresses []string) {
 	t.Helper()
-	var addresses []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	first := 32768
+	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
+		if low, err := strconv.Atoi(strings.Fields(string(text))[0]); err == nil && low > 20000 {
+			first = low
 		}
-		defer l.Close()
-		addresses = append(addresses, l.Addr().String())
+	}
+	for tries := 0; len(addresses) < n; tries++ {
+		if tries > 1000 {
+			t.Fatal("no free ports")
+		}
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rand.IntN(first-10000)))
+		if _, given := portsGiven.LoadOrStore(address, true); given {
+			continue
+		}
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		defer listener.Close()
+		addresses = append(addresses, listener.Addr().String())
 	}
 	return addresses
 }

@@ -175,7 +175,7 @@ func (c *cluster) announceLearner(place int) *member {
 		old := all[place]
 		ports = []string{old.resp, old.etcd, old.zk, old.shared, old.metrics}
 	} else {
-		ports = steadyPorts(c.t, 5)
+		ports = freePorts(c.t, 5)
 	}
 	m := c.newMember(place, ports)
 	url := "http://" + m.front
