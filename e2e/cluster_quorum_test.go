@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -109,20 +110,30 @@ func TestALeaderThatIsCutOffAnswersNobodyWithOldState(t *testing.T) {
 		_, _, err := newEtcdKeys(t, others[0].etcd).do("/k", putOf("new"))
 		return err
 	})
-	if out, _, err := old.do("/k", read); err == nil {
-		t.Errorf("etcd was answered %v", out)
-	}
-	if out, _, err := newRedisKeys(leader.resp).do("/k", read); err == nil {
-		t.Errorf("Redis was answered %v", out)
-	}
-	if out, _, err := newZKKeys(leader.zk).do("/k", read); err == nil { // behind a sync
-		t.Errorf("ZooKeeper was answered %v", out)
-	}
-	if _, f, err := old.do("/k", putOf("lost")); err == nil {
-		t.Error("a write was acknowledged")
-	} else if f == done {
-		t.Error("done, with an error")
-	}
+	var asking sync.WaitGroup // each waits until somebody gives up
+	asking.Go(func() {
+		if out, _, err := old.do("/k", read); err == nil {
+			t.Errorf("etcd was answered %v", out)
+		}
+	})
+	asking.Go(func() {
+		if out, _, err := newRedisKeys(leader.resp).do("/k", read); err == nil {
+			t.Errorf("Redis was answered %v", out)
+		}
+	})
+	asking.Go(func() {
+		if out, _, err := newZKKeys(leader.zk).do("/k", read); err == nil { // behind a sync
+			t.Errorf("ZooKeeper was answered %v", out)
+		}
+	})
+	asking.Go(func() {
+		if _, f, err := old.do("/k", putOf("lost")); err == nil {
+			t.Error("a write was acknowledged")
+		} else if f == done {
+			t.Error("done, with an error")
+		}
+	})
+	asking.Wait()
 	c.heal()
 	c.awaitService()
 	for _, m := range c.all() {
