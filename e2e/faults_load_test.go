@@ -37,7 +37,8 @@ type faults struct {
 	ops, keys atomic.Int64 // checked
 	unchecked atomic.Int64 // keys whose search took too long
 	broken    atomic.Int64
-	expected  bool // that something is found: then it is counted and not told
+	first     chan struct{} // closed when the first is found
+	expected  bool          // that something is found: then it is counted and not told
 
 	mu     sync.Mutex // guards all below
 	counts map[string]*[3]int64
@@ -63,7 +64,7 @@ const brokenMost = 5
 
 func newFaults(t testing.TB, addresses []*server, seed uint64) *faults {
 	f := &faults{
-		t: t, addresses: addresses, seed: seed, queue: make(chan retired, 256),
+		t: t, addresses: addresses, seed: seed, queue: make(chan retired, 256), first: make(chan struct{}),
 		counts: map[string]*[3]int64{}, errors: map[string]int64{},
 	}
 	for place := range addresses {
@@ -81,7 +82,11 @@ func newFaults(t testing.TB, addresses []*server, seed uint64) *faults {
 // violated tells what must not be.
 func (f *faults) violated(format string, args ...any) {
 	f.t.Helper()
-	if f.broken.Add(1) <= brokenMost && !f.expected {
+	n := f.broken.Add(1)
+	if n == 1 {
+		close(f.first)
+	}
+	if n <= brokenMost && !f.expected {
 		f.t.Errorf("at %.3f ms: %s", float64(now())/1e6, fmt.Sprintf(format, args...))
 	}
 }

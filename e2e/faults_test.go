@@ -52,7 +52,10 @@ func TestOldValuesAreNoticed(t *testing.T) {
 	f.expected = true
 	f.makeParents()
 	f.keyLoad(f.slots(6, "/f/register", 100, keyModel))
-	<-time.After(15 * time.Second) // chance decides who reads what: this is many times what one finding takes
+	select {
+	case <-f.first:
+	case <-time.After(patience): // chance decides who reads what: this is many times what one finding takes
+	}
 	c.heal()
 	f.rest()
 	if f.broken.Load() == 0 {
