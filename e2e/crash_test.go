@@ -54,6 +54,7 @@ func environment(t testing.TB, name string, otherwise uint64) uint64 {
 
 // TRIGLOT_CRASH_ROUNDS says how often; TRIGLOT_CRASH_SEED brings back the same moments, as far as the machine does.
 func TestNoKillLosesWhatWasAcknowledgedByAnyProtocol(t *testing.T) {
+	t.Parallel() // with the faults, which leave the processors idle for half of their time
 	rounds := int(environment(t, "TRIGLOT_CRASH_ROUNDS", 5))
 	seed := environment(t, "TRIGLOT_CRASH_SEED", rand.Uint64())
 	rng := rand.New(rand.NewPCG(seed, 0))
