@@ -16,9 +16,18 @@ import (
 // takes crash after crash. What is found must be the state after some commit, whole, no older than what was said to be
 // durable; replay from there must give the same again. Every other life runs with the engine's own log.
 func TestCrashLeavesAPrefix(t *testing.T) {
-	for round := range 15 {
+	for round := range rounds(15) {
 		t.Run(fmt.Sprint(round), func(t *testing.T) { crashAgainAndAgain(t, newRand(t), round%3 == 0) })
 	}
+}
+
+// rounds is a third less in short runs, which are those of the race detector: Pebble, which then looks for its own
+// mistakes too, takes ten times as long.
+func rounds(n int) int {
+	if testing.Short() {
+		return n - n/3
+	}
+	return n
 }
 
 func crashAgainAndAgain(t *testing.T, rng *rand.Rand, withWAL bool) {

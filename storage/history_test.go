@@ -251,7 +251,7 @@ func (c *stopsAfter) Err() error {
 // TestPurgeLeavesWhatReadsNeed makes random history and purges it at random revisions, at times interrupted. After each
 // purge, reads at every revision from there on are as if nothing had been purged, and nothing else is left.
 func TestPurgeLeavesWhatReadsNeed(t *testing.T) {
-	for round := range 12 {
+	for round := range rounds(12) {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			rng := newRand(t)
 			db := open(t, Options{MemtableBytes: 256 << 10})

@@ -75,7 +75,7 @@ func source(t *testing.T, rng *rand.Rand) (x *Export, want string) {
 // after. What opens must be the old state or the new one, to the last byte, the new one once Install has returned; nothing
 // may be left over; and a transfer that starts again must get there.
 func TestACrashLeavesTheOldStateOrTheNewOne(t *testing.T) {
-	for round := range 10 { // what was not synced is kept by chance
+	for round := range rounds(10) { // what was not synced is kept by chance
 		t.Run(fmt.Sprint(round), crashWhileInstalling)
 	}
 }
@@ -207,7 +207,7 @@ func TestACrashDuringAnExportLeavesNothing(t *testing.T) {
 
 // TestACrashWhileTheDirectoryIsNewLosesNothing crashes before every operation of the first start.
 func TestACrashWhileTheDirectoryIsNewLosesNothing(t *testing.T) {
-	for round := range 10 {
+	for round := range rounds(10) {
 		t.Run(fmt.Sprint(round), crashWhileNew)
 	}
 }
