@@ -41,7 +41,8 @@ type driver struct {
 	reading  reading
 	senders  senders
 	install  install
-	transfer *transfer // what TransferLeadership waits for
+	transfer *transfer   // what TransferLeadership waits for
+	early    []*transfer // that came before a change of the configuration was applied, and may depend on it
 
 	broken   error             // what raft has panicked with
 	outbox   []*raftpb.Message // to other members
@@ -96,7 +97,7 @@ func (d *driver) run() {
 // process that wakes for each tick costs twice as much as one that does not.
 func (d *driver) rests() bool {
 	return d.leading && d.members.sole && d.commit == d.appliedTo && d.own.count == 0 && d.writing == 0 && d.n.queue.isEmpty() &&
-		len(d.intake.chunks) == 0 && d.reading.isIdle() && d.senders.isIdle() && d.transfer == nil && d.leaveAt == 0
+		len(d.intake.chunks) == 0 && d.reading.isIdle() && d.senders.isIdle() && d.transfer == nil && len(d.early) == 0 && d.leaveAt == 0
 }
 
 // begin comes before the first step.
@@ -233,6 +234,7 @@ func (d *driver) tookEffect(o *outcome) error {
 			return err
 		}
 	}
+	d.beginEarly()
 	d.uncommitted = max(0, d.uncommitted-payloadBytes(entries))
 	return d.respond(o.message)
 }
@@ -304,6 +306,7 @@ func (d *driver) newLeader(leader, term uint64) {
 	d.publishSole()
 	d.reading.newLeader(d)
 	d.transfer.newLeader(d)
+	d.beginEarly()
 	d.n.cfg.OnLeader(leader, term)
 }
 

@@ -43,8 +43,8 @@ func (d *driver) beginTransfer(t *transfer) {
 		t.answer <- ErrNotLeader
 		return
 	}
-	progress := d.progress()
 	if t.to == 0 {
+		progress := d.progress()
 		for _, id := range d.members.others(d.n.cfg.NodeID) {
 			p := progress[id]
 			if d.members.voters[id] && p.RecentActive && (t.to == 0 || p.Match > progress[t.to].Match) {
@@ -55,12 +55,26 @@ func (d *driver) beginTransfer(t *transfer) {
 	switch {
 	case t.to == d.n.cfg.NodeID:
 		t.answer <- nil
+	case !d.members.voters[t.to] && d.change > d.appliedTo: // another member may have seen the change that makes it one
+		d.early = append(d.early, t)
 	case !d.members.voters[t.to]:
 		t.answer <- fmt.Errorf("%w: there is no other voter to take it, or it is not one", ErrTransferFailed)
 	default:
 		d.transfer.end(fmt.Errorf("%w: another transfer has begun", ErrTransferFailed))
 		d.transfer = t
 		d.rn.TransferLeader(t.to)
+	}
+}
+
+// beginEarly begins what waits for a change of the configuration, once that is applied or somebody else leads.
+func (d *driver) beginEarly() {
+	if len(d.early) == 0 || d.leading && d.change > d.appliedTo {
+		return
+	}
+	early := d.early
+	d.early = nil
+	for _, t := range early {
+		d.beginTransfer(t)
 	}
 }
 

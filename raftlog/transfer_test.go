@@ -133,3 +133,33 @@ func TestMembersAskEachOther(t *testing.T) {
 		}
 	})
 }
+
+// Whoever was promoted may know it before the leader does, and ask for the leadership at once.
+func TestATransferWaitsForAChangeOfTheConfiguration(t *testing.T) {
+	state, err := decodeConf(NewConf([]uint64{7}, []uint64{8}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		then func(*driver)
+		want error
+	}{
+		"that makes it no voter either": {func(d *driver) { d.appliedTo = d.change }, ErrTransferFailed},
+		"and for no other leader's":     {func(d *driver) { d.leading = false }, ErrNotLeader},
+	} {
+		d := &driver{n: &Node{}, leading: true, members: newMembership(state, 7), change: 5, appliedTo: 4}
+		answer := make(chan error, 1)
+		d.beginTransfer(&transfer{to: 8, answer: answer})
+		d.beginEarly()
+		if len(answer) != 0 {
+			t.Errorf("%s: it did not wait: %v", name, <-answer)
+			continue
+		}
+		test.then(d)
+		if d.beginEarly(); len(answer) != 1 {
+			t.Errorf("%s: it still waits", name)
+		} else if err := <-answer; !errors.Is(err, test.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
