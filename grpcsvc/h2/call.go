@@ -103,7 +103,7 @@ func (st *stream) answer(b []byte) {
 	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.awaitRoom(st); st.ended == nil {
+	if c.awaitRoom(st) == nil {
 		st.sendHead()
 		if c.send(st, b, false) == nil && st.ended == nil {
 			st.finish(nil)
@@ -117,7 +117,7 @@ func (st *stream) done(s *status.Status) {
 	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.awaitRoom(st); st.ended == nil {
+	if c.awaitRoom(st) == nil {
 		st.finish(s)
 	}
 	st.leave()

@@ -67,6 +67,7 @@ type conn struct {
 	sender
 	draining bool
 	final    bool // the client knows which of its streams is the last
+	parting  bool // we have sent all that there was to send
 	keeper   *time.Timer
 	asked    bool // the keeper has asked, and waits for an answer
 }
@@ -104,6 +105,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		from.AuthInfo = info
 	}
 	c.base = peer.NewContext(context.Background(), from)
+	c.greet()
 	return c
 }
 
@@ -124,7 +126,7 @@ func (c *conn) run() error {
 	if err := c.nc.SetReadDeadline(time.Now().Add(c.srv.opts.HandshakeTimeout)); err != nil {
 		return err
 	}
-	c.greet()
+	c.flushElsewhere()
 	for c.end < len(clientPreface) {
 		if err := c.fill(); err != nil {
 			return err
@@ -155,10 +157,8 @@ func (c *conn) run() error {
 	}
 }
 
-// greet says what we take.
+// greet puts what we take before all else that is sent.
 func (c *conn) greet() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	head := len(c.out)
 	c.out = appendFrameHead(c.out, 0, frameSettings, 0, connectionStream)
 	c.out = appendSetting(c.out, settingInitialWindow, streamWindow)
@@ -168,7 +168,6 @@ func (c *conn) greet() {
 	}
 	setFrameLength(c.out, head)
 	c.out = appendWindowUpdate(c.out, connectionStream, connectionWindow-initialWindow)
-	c.write()
 }
 
 // next takes the next frame that was read whole.
@@ -315,15 +314,20 @@ func (c *conn) settleDrain() {
 	}
 	c.final = true
 	c.out = appendGoAway(c.out, c.lastID, codeNone, "graceful_stop")
-	c.write()
-	c.endDrained()
+	c.writeElsewhere()
 }
 
 var errDrained = errors.New("h2: the connection is done")
 
 // endDrained ends a connection that is to have no more streams and has none. The caller holds mu.
 func (c *conn) endDrained() {
-	if c.final && c.running == 0 && !c.writing && len(c.out) == 0 {
+	if !c.final || c.running > 0 || c.writing || len(c.out) > 0 || c.err != nil || c.parting {
+		return
+	}
+	c.parting = true
+	// The client ends its side when it has read all, or else the reader does when the time is over.
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.nc.SetReadDeadline(time.Now().Add(lastWordsMax)) != nil {
 		c.failLocked(errDrained)
 	}
 }

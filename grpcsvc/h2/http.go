@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http2/hpack"
 )
@@ -92,9 +93,7 @@ func (b body) Read(p []byte) (int, error) {
 		if st.received {
 			return 0, io.EOF
 		}
-		st.giveBack(0)
-		c.write()
-		if err := st.await(&st.news); err != nil {
+		if err := st.awaitNews(); err != nil {
 			return 0, err
 		}
 	}
@@ -117,7 +116,8 @@ const responseBytesMax = 16 << 10
 type responseWriter struct {
 	st     *stream
 	header http.Header
-	status int // 0: none yet
+	status int         // 0: none yet
+	sent   http.Header // what header was when there was a status
 	buf    bytes.Buffer
 	err    error // why no more can be sent
 }
@@ -128,7 +128,7 @@ func (w *responseWriter) Header() http.Header { return w.header }
 // WriteHeader implements http.ResponseWriter.
 func (w *responseWriter) WriteHeader(status int) {
 	if w.status == 0 && status >= http.StatusOK { // what is provisional is not needed
-		w.status = status
+		w.status, w.sent = status, w.header.Clone()
 	}
 }
 
@@ -138,7 +138,10 @@ func (w *responseWriter) Write(b []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
-	if !w.hasBody() {
+	switch {
+	case w.status == http.StatusNoContent || w.status == http.StatusNotModified:
+		return 0, http.ErrBodyNotAllowed
+	case !w.hasBody():
 		return len(b), nil
 	}
 	if n, _ := w.buf.Write(b); w.buf.Len() > responseBytesMax {
@@ -163,8 +166,7 @@ func (w *responseWriter) send(last bool) {
 	st, c := w.st, w.st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.awaitRoom(st)
-	if w.err = st.ended; w.err != nil {
+	if w.err = c.awaitRoom(st); w.err != nil {
 		return
 	}
 	ends := last && w.buf.Len() == 0
@@ -187,15 +189,18 @@ func (w *responseWriter) send(last bool) {
 func (w *responseWriter) fields(whole bool) []hpack.HeaderField {
 	fields := []hpack.HeaderField{{Name: ":status", Value: strconv.Itoa(w.status), Sensitive: true}}
 	if w.hasBody() {
-		if w.header.Get("Content-Type") == "" && w.buf.Len() > 0 {
-			w.header.Set("Content-Type", http.DetectContentType(w.buf.Bytes()))
+		if w.sent.Get("Content-Type") == "" && w.buf.Len() > 0 {
+			w.sent.Set("Content-Type", http.DetectContentType(w.buf.Bytes()))
 		}
-		if whole && w.header.Get("Content-Length") == "" {
-			w.header.Set("Content-Length", strconv.Itoa(w.buf.Len()))
+		if whole && w.sent.Get("Content-Length") == "" {
+			w.sent.Set("Content-Length", strconv.Itoa(w.buf.Len()))
 		}
 	}
-	for _, name := range sortedNames(w.header) {
-		for _, value := range w.header[name] {
+	if w.sent.Get("Date") == "" {
+		w.sent.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	}
+	for _, name := range sortedNames(w.sent) {
+		for _, value := range w.sent[name] {
 			fields = append(fields, hpack.HeaderField{Name: strings.ToLower(name), Value: value, Sensitive: true})
 		}
 	}

@@ -1,9 +1,11 @@
 package h2
 
 import (
+	"context"
 	"runtime"
 
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -154,20 +156,31 @@ func (c *conn) appendData(st *stream, b []byte, endStream bool) int {
 	return n
 }
 
-// awaitRoom waits while much is to be written before what a handler is about to add. The caller holds mu.
-func (c *conn) awaitRoom(st *stream) {
-	for c.writing && len(c.out) > outBytesMax && st.ended == nil {
-		c.changed.Wait()
+// awaitRoom waits while much is to be written before what a handler is about to add. The error is why it cannot be added any more. The
+// caller holds mu.
+func (c *conn) awaitRoom(st *stream) error {
+	if c.writing && len(c.out) > outBytesMax && st.ended == nil {
+		defer context.AfterFunc(st.ctx, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.changed.Broadcast()
+		})()
+		for c.writing && len(c.out) > outBytesMax && st.ended == nil && st.ctx.Err() == nil {
+			c.changed.Wait()
+		}
+		if c.writing && len(c.out) > outBytesMax && st.ended == nil {
+			return status.FromContextError(st.ctx.Err()).Err()
+		}
 	}
+	return st.ended
 }
 
 // send sends bytes as data, waiting for what the client allows and for the socket to take what is before them. The error is why
 // the stream has ended. The caller holds mu.
 func (c *conn) send(st *stream, b []byte, endStream bool) error {
 	for {
-		c.awaitRoom(st)
-		if st.ended != nil {
-			return st.ended
+		if err := c.awaitRoom(st); err != nil {
+			return err
 		}
 		n := c.appendData(st, b, endStream)
 		if b = b[n:]; len(b) == 0 {
@@ -179,7 +192,10 @@ func (c *conn) send(st *stream, b []byte, endStream bool) error {
 		c.blocked[st] = struct{}{}
 		c.write() // what was added, before there is a pause
 		if st.ended == nil && min(c.window, st.window) <= 0 {
-			if err := st.await(&st.room); err != nil && st.ended == nil {
+			if st.room == nil {
+				st.room = make(chan struct{}, 1)
+			}
+			if err := st.await(st.room); err != nil && st.ended == nil {
 				delete(c.blocked, st)
 				return err
 			}

@@ -244,24 +244,28 @@ func (st *stream) message() ([]byte, error) {
 			}
 			return nil, status.Error(codes.Internal, io.ErrUnexpectedEOF.Error())
 		}
-		st.giveBack(0)
-		c.write()
-		if err := st.await(&st.news); err != nil {
+		if err := st.awaitNews(); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// await waits for a signal on a channel of the stream. The error is the context's. The caller holds mu, which is free meanwhile.
-func (st *stream) await(signal *chan struct{}) error {
-	if *signal == nil {
-		*signal = make(chan struct{}, 1)
+// awaitNews waits for the client to send something, once it may. The caller holds mu, which is free meanwhile.
+func (st *stream) awaitNews() error {
+	if st.news == nil {
+		st.news = make(chan struct{}, 1) // before mu is free for the first time: what comes then must be heard
 	}
-	c := *signal
+	st.giveBack(0)
+	st.c.write()
+	return st.await(st.news)
+}
+
+// await waits for a signal. The error is the context's. The caller holds mu, which is free meanwhile.
+func (st *stream) await(signal <-chan struct{}) error {
 	st.c.mu.Unlock()
 	defer st.c.mu.Lock()
 	select {
-	case <-c:
+	case <-signal:
 		return nil
 	case <-st.ctx.Done():
 		return status.FromContextError(st.ctx.Err()).Err()
@@ -380,8 +384,8 @@ func (st *stream) SendHeader(md metadata.MD) error {
 	if st.headed {
 		return errHeaded
 	}
-	if st.c.awaitRoom(st); st.ended != nil {
-		return st.ended
+	if err := st.c.awaitRoom(st); err != nil {
+		return err
 	}
 	st.header = metadata.Join(st.header, md)
 	st.sendHead()
