@@ -119,8 +119,6 @@ func (c *conn) serve() {
 	}
 }
 
-var errPreface = errors.New("h2: the connection does not open as HTTP/2 does")
-
 // run handles frames until the connection ends.
 func (c *conn) run() error {
 	if err := c.nc.SetReadDeadline(time.Now().Add(c.srv.opts.HandshakeTimeout)); err != nil {
@@ -133,7 +131,7 @@ func (c *conn) run() error {
 		}
 	}
 	if !bytes.HasPrefix(c.in[:c.end], []byte(clientPreface)) {
-		return broken(codeProtocol, errPreface.Error())
+		return broken(codeProtocol, "the connection does not open as HTTP/2 does")
 	}
 	c.start = len(clientPreface)
 	c.keep()

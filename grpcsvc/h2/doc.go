@@ -4,7 +4,7 @@
 // short answer is one append to what the connection is about to write, and requests on one connection share the system calls.
 //
 // A request is followed by reading down: conn.go (a connection's life, and its frames) → receive.go (what each frame does) →
-// header.go (whose call it is) → call.go (the handler) → stream.go (messages) → send.go (frames out).
+// header.go (whose call it is) → call.go (the handler) → stream.go (messages; context.go is what handlers see of it) → send.go (frames out).
 //
 // Goroutines:
 //
@@ -12,7 +12,9 @@
 //     streams. It waits for the connection's handlers before it ends.
 //   - at times a goroutine (send.go, writeElsewhere) that writes what the reader has to answer, until it is written.
 //   - workers (call.go), one for each call that is being handled, used again for the next; those that are idle end with Shutdown.
-//   - a keeper for each connection (keepalive.go) is no goroutine but a timer that asks a silent client whether it is there.
+//   - the waiter of Shutdown (server.go): ends when every connection has.
+//
+// Whether a silent client is still there is asked by a timer for each connection (keepalive.go).
 //
 // Nobody is the writer: whoever has put something into a connection's buffer writes what is in it, unless somebody does so at
 // that moment, who then writes that as well.

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -206,5 +207,22 @@ func TestADeadlineLetsGoWhoWaitsForTheSocket(t *testing.T) {
 	}
 	if err := await(t, ended); status.Code(err) != codes.DeadlineExceeded {
 		t.Errorf("SendMsg has ended with %v", err)
+	}
+}
+
+// However much of it the client allows to be sent.
+func TestALargeAnswerIsNotHeldTwiceAsAWhole(t *testing.T) {
+	const size, window = 4 << 20, 8 << 20
+	_, c := overPipe(t, Options{}, &service{unary: func(context.Context, []byte) ([]byte, error) { return make([]byte, size), nil }})
+	c.must(c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window}))
+	c.must(c.WriteWindowUpdate(connectionStream, window))
+	c.call(1, echoPath, nil)
+	buf := make([]byte, size)
+	for total := 0; total < size; {
+		n, err := c.nc.Read(buf) // no more than one write
+		c.must(err)
+		if total += n; n > 2*outBytesMax {
+			t.Fatalf("%d bytes were written at once", n)
+		}
 	}
 }

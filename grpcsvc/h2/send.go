@@ -187,6 +187,9 @@ func (c *conn) send(st *stream, b []byte, endStream bool) error {
 			return nil
 		}
 		if n > 0 {
+			if len(c.out) > outBytesMax {
+				c.write()
+			}
 			continue
 		}
 		c.blocked[st] = struct{}{}
