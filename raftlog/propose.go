@@ -22,14 +22,14 @@ func (n *Node) ProposeAll(ctx context.Context, group []Proposal) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	wasEmpty, err := n.queue.add(n.origin, group)
+	wake, err := n.queue.add(n.origin, group)
 	if errors.Is(err, ErrStopped) {
 		return n.stopped()
 	}
 	if err != nil {
 		return err
 	}
-	if wasEmpty {
+	if wake {
 		n.signal()
 	}
 	return nil

@@ -69,9 +69,9 @@ func (c *chunk) seqs() []uint64 {
 	return seqs
 }
 
-// add queues ps in order, with nothing of anyone else's in between, as of the given origin. It reports whether the queue
-// was empty, which is when the raft goroutine has to be woken.
-func (q *queue) add(origin uint64, ps []Proposal) (wasEmpty bool, err error) {
+// add queues ps in order, with nothing of anyone else's in between, as of the given origin. It reports whether the raft goroutine has
+// to be woken: when the queue was empty, and when a chunk is full, which need not wait for the write before it.
+func (q *queue) add(origin uint64, ps []Proposal) (wake bool, err error) {
 	total := 0
 	for i := range ps {
 		n := ps[i].encodedBytes()
@@ -92,7 +92,6 @@ func (q *queue) add(origin uint64, ps []Proposal) (wasEmpty bool, err error) {
 	if q.proposals+len(ps) > q.proposalsMax || q.bytes+total > q.bytesMax {
 		return false, fmt.Errorf("%w: %d proposals, %d bytes", ErrOverloaded, q.proposals, q.bytes)
 	}
-	wasEmpty = len(q.chunks) == 0
 	for i := range ps {
 		p := &ps[i]
 		n := p.encodedBytes()
@@ -101,6 +100,7 @@ func (q *queue) add(origin uint64, ps []Proposal) (wasEmpty bool, err error) {
 			q.chunks[last].tick+chunkTicksMax <= q.tick || q.chunks[last].shared {
 			q.chunks = append(q.chunks, chunk{data: q.room(headerBytes + n)[:headerBytes], first: p.Seq, tick: q.tick})
 			last++
+			wake = true
 		}
 		c := &q.chunks[last]
 		c.data = appendProposal(c.data, origin, p.Seq, p.Payload)
@@ -108,7 +108,7 @@ func (q *queue) add(origin uint64, ps []Proposal) (wasEmpty bool, err error) {
 	}
 	q.proposals += len(ps)
 	q.bytes += total
-	return wasEmpty, nil
+	return wake, nil
 }
 
 // spareBytesMax is how large a chunk may be that grows in memory which is used again.
