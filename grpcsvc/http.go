@@ -79,9 +79,6 @@ func (f *front) shutdown(ctx context.Context) {
 	}
 	f.bridges.Wait()
 	f.cut()
-	if f.gateway != nil {
-		f.gateway.conn.Close()
-	}
 }
 
 type tlsStateKey struct{}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/gorilla/websocket"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/triglot/triglot/core"
 )
@@ -354,5 +356,76 @@ func TestShutdownCutsARequestOverHTTPWhenItsTimeIsUp(t *testing.T) {
 	}
 	if err := <-failed; err == nil {
 		t.Error("the request had an answer")
+	}
+}
+
+// http2Browser is a browser that speaks HTTP/2.
+func (n *node) http2Browser() *http.Client {
+	client := n.browser()
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	client.Transport.(*http.Transport).Protocols = protocols
+	return client
+}
+
+func TestShutdownWaitsForAGatewayRequestOverHTTP2(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	n := startNode(t, Options{Unary: []grpc.UnaryServerInterceptor{
+		func(ctx context.Context, r any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+			close(entered)
+			select {
+			case <-release:
+				return handle(ctx, r)
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		},
+	}})
+	request := must(http.NewRequestWithContext(n.ctx, http.MethodPost, "http://node/v3/kv/put", strings.NewReader(`{"key":"aw==","value":"dg=="}`)))(t)
+	client := n.http2Browser()
+	answered := make(chan reply, 1)
+	go func() {
+		response, err := client.Do(request)
+		if err != nil {
+			answered <- reply{body: err.Error()}
+			return
+		}
+		defer response.Body.Close()
+		read, _ := io.ReadAll(response.Body)
+		answered <- reply{status: response.StatusCode, body: string(read)}
+	}()
+	<-entered
+	stopped := make(chan error, 1)
+	go func() { stopped <- n.server.Shutdown(n.ctx) }()
+	for { // until nobody is let in any more
+		conn, err := n.dial(n.ctx)
+		if err != nil {
+			break
+		}
+		conn.Close()
+	}
+	close(release)
+	if got := <-answered; got.status != http.StatusOK || !strings.Contains(got.body, "revision") {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAPortForCallsAloneAnswersNothingElse(t *testing.T) {
+	n := startNode(t, Options{})
+	listener := bufconn.Listen(1 << 20)
+	served := make(chan error, 1)
+	go func() { served <- n.server.ServeGRPC(listener) }()
+	n.dial = listener.DialContext
+	response := must(n.http2Browser().Get("http://node/version"))(t)
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusNotFound {
+		t.Errorf("got %s", response.Status)
+	}
+	listener.Close()
+	if err := <-served; err == nil {
+		t.Error("it ended without a reason")
 	}
 }

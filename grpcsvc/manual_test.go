@@ -19,7 +19,7 @@ func TestEachCallHasItsRowInTheManual(t *testing.T) {
 		rows[row[1]]++
 	}
 	calls := map[string]int{}
-	for service, info := range startNode(t, Options{}).server.grpc.GetServiceInfo() {
+	for service, info := range startNode(t, Options{}).server.calls.GetServiceInfo() {
 		for _, method := range info.Methods {
 			calls[service+"/"+method.Name]++
 		}

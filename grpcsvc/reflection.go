@@ -15,8 +15,8 @@ type reflectionService struct {
 	*Server
 }
 
-func newReflection(s *Server) *reflectionService {
-	return &reflectionService{reflection.NewServerV1(reflection.ServerOptions{Services: s.grpc}), s}
+func newReflection(s *Server, services reflection.ServiceInfoProvider) *reflectionService {
+	return &reflectionService{reflection.NewServerV1(reflection.ServerOptions{Services: services}), s}
 }
 
 // ServerReflectionInfo answers until the client or the server ends.

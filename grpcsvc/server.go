@@ -3,7 +3,6 @@ package grpcsvc
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"math"
 	"net"
@@ -125,8 +124,10 @@ type Server struct {
 
 	clusterID, memberID uint64
 
-	grpc     *h2.Server // calls, and other requests on the same connections
+	mixed    *h2.Server // of HTTP/2: calls, and other requests on the same connections
+	calls    *h2.Server // calls alone
 	plain    *h2.Server // other requests alone
+	inside   *h2.Server // the calls that the gateway makes of them; it ends when they have
 	front    *front
 	health   *health.Server
 	lifetime context.Context // ends when Shutdown begins, and the streams with it
@@ -159,38 +160,46 @@ func New(store *core.Store, opts Options) *Server {
 		PingMin:          opts.ClientPingMin, PingAfter: opts.ServerPing, PingTimeout: opts.ServerPingTimeout,
 		Unary:  append([]grpc.UnaryServerInterceptor{leader.unary}, opts.Unary...),
 		Stream: append([]grpc.StreamServerInterceptor{leader.stream}, opts.Stream...),
-		HTTP:   front,
 		Logger: opts.Logger,
 	}
-	s.grpc, s.plain = h2.New(connections), h2.New(connections)
-	pb.RegisterKVServer(s.grpc, &kvService{Server: s})
-	pb.RegisterWatchServer(s.grpc, &watchService{Server: s})
-	pb.RegisterLeaseServer(s.grpc, &leaseService{Server: s})
-	pb.RegisterClusterServer(s.grpc, &clusterService{Server: s})
-	pb.RegisterMaintenanceServer(s.grpc, &maintenanceService{Server: s})
-	pb.RegisterAuthServer(s.grpc, &authService{Server: s})
-	lockpb.RegisterLockServer(s.grpc, &lockService{recipes: newRecipes(s)})
-	electionpb.RegisterElectionServer(s.grpc, &electionService{recipes: newRecipes(s)})
-	grpc_health_v1.RegisterHealthServer(s.grpc, &healthService{Server: s.health, lifetime: s.lifetime})
-	reflectionpb.RegisterServerReflectionServer(s.grpc, newReflection(s))
+	s.calls, s.inside = h2.New(connections), h2.New(connections)
+	connections.HTTP = front
+	s.mixed, s.plain = h2.New(connections), h2.New(connections)
+	for _, to := range []*h2.Server{s.mixed, s.calls, s.inside} {
+		s.register(to)
+	}
 	if front.gateway != nil {
-		s.owned.Go(func() { s.grpc.Serve(front.gateway.inside) })
+		s.owned.Go(func() { s.inside.Serve(front.gateway.inside) })
 	}
 	s.owned.Go(func() { leader.run(s.lifetime.Done()) })
 	s.owned.Go(func() { s.followHealth(leader) })
 	return s
 }
 
+// register adds the services to what serves calls.
+func (s *Server) register(to *h2.Server) {
+	pb.RegisterKVServer(to, &kvService{Server: s})
+	pb.RegisterWatchServer(to, &watchService{Server: s})
+	pb.RegisterLeaseServer(to, &leaseService{Server: s})
+	pb.RegisterClusterServer(to, &clusterService{Server: s})
+	pb.RegisterMaintenanceServer(to, &maintenanceService{Server: s})
+	pb.RegisterAuthServer(to, &authService{Server: s})
+	lockpb.RegisterLockServer(to, &lockService{recipes: newRecipes(s)})
+	electionpb.RegisterElectionServer(to, &electionService{recipes: newRecipes(s)})
+	grpc_health_v1.RegisterHealthServer(to, &healthService{Server: s.health, lifetime: s.lifetime})
+	reflectionpb.RegisterServerReflectionServer(to, newReflection(s, to))
+}
+
 // Serve answers the connections of a listener until Shutdown, and then returns nil: gRPC, and everything else over HTTP. It
 // may be called for several listeners at once, and so may its parts, ServeGRPC and ServeHTTP.
 func (s *Server) Serve(l net.Listener) error {
-	return s.serveSplit(l, s.grpc)
+	return s.serveSplit(l, s.mixed)
 }
 
 // ServeGRPC is Serve for a listener with gRPC alone.
 func (s *Server) ServeGRPC(l net.Listener) error {
-	err := s.grpc.Serve(l)
-	if s.grpc.Stopping() {
+	err := s.calls.Serve(l)
+	if s.lifetime.Err() != nil {
 		return nil
 	}
 	return err
@@ -220,8 +229,17 @@ func (s *Server) serveSplit(l net.Listener, http2 *h2.Server) error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.health.Shutdown()
 	s.end()
-	s.front.shutdown(ctx) // first, since its requests become gRPC's
-	err := errors.Join(s.plain.Shutdown(ctx), s.grpc.Shutdown(ctx))
+	var ending sync.WaitGroup // at the same time: who takes all of it leaves the others theirs
+	var errs [3]error
+	ending.Go(func() { s.front.shutdown(ctx) })
+	for i, server := range [...]*h2.Server{s.mixed, s.calls, s.plain} {
+		ending.Go(func() { errs[i] = server.Shutdown(ctx) })
+	}
+	ending.Wait()
+	if s.front.gateway != nil {
+		s.front.gateway.conn.Close()
+	}
+	err := s.inside.Shutdown(ctx)
 	s.owned.Wait()
-	return err
+	return cmp.Or(errs[0], errs[1], errs[2], err)
 }

@@ -17,7 +17,7 @@ func TestTimeRestsForALoneLeaderWithNothingToDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		n := startGated(t, testConfig(t, "unused", newRecorder(0)), gate)
-		defer n.Stop()
+		defer mustStop(t, n)
 		before := ticksOf(n)
 		time.Sleep(time.Hour)
 		if passed := ticksOf(n) - before; passed > 3 {

@@ -24,7 +24,7 @@ type versionKey struct{ kind, version string }
 
 const (
 	versionUnknown  = "unknown" // etcd's word
-	clientVersions  = 64        // of each kind of request
+	clientVersions  = 64        // on the average of the two kinds of requests
 	versionBytesMax = 16
 )
 

@@ -66,8 +66,10 @@ type conn struct {
 	err     error              // why it ended
 	sender
 	draining bool
-	final    bool // the client knows which of its streams is the last
-	parting  bool // we have sent all that there was to send
+	final    bool        // the client knows which of its streams is the last
+	leaving  bool        // the client has said that it is done with the connection
+	parting  bool        // we have sent all that there was to send
+	settler  *time.Timer // ends the wait for the client to know that it should open no more; nil unless draining
 	keeper   *time.Timer
 	asked    bool // the keeper has asked, and waits for an answer
 }
@@ -244,8 +246,10 @@ func (c *conn) failLocked(err error) {
 		return // while it was written
 	}
 	c.err = err
-	if c.keeper != nil {
-		c.keeper.Stop()
+	for _, timer := range [...]*time.Timer{c.keeper, c.settler} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 	c.nc.Close()
 	for id, st := range c.streams {
@@ -260,7 +264,7 @@ var errLost = status.Error(codes.Canceled, context.Canceled.Error())
 
 // isExpected says whether a connection that ends by an error has done what it was for.
 func isExpected(err error) bool {
-	for _, e := range [...]error{io.EOF, net.ErrClosed, errDrained, errLeaving} {
+	for _, e := range [...]error{io.EOF, net.ErrClosed, errDrained} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -294,7 +298,7 @@ func (c *conn) drain() {
 	c.out = appendGoAway(c.out, streamIDMax, codeNone, "graceful_stop")
 	c.out = append(appendFrameHead(c.out, pingSize, framePing, 0, connectionStream), drainPing...)
 	c.writeElsewhere()
-	time.AfterFunc(drainPatience, c.settleDrain)
+	c.settler = time.AfterFunc(drainPatience, c.settleDrain)
 }
 
 // drainPatience is how long a client may take to say that it knows.
@@ -319,7 +323,8 @@ var errDrained = errors.New("h2: the connection is done")
 
 // endDrained ends a connection that is to have no more streams and has none. The caller holds mu.
 func (c *conn) endDrained() {
-	if !c.final || c.running > 0 || c.writing || len(c.out) > 0 || c.err != nil || c.parting {
+	quiet := c.running == 0 && !c.writing && len(c.out) == 0
+	if !c.final && !c.leaving || !quiet || c.err != nil || c.parting {
 		return
 	}
 	c.parting = true

@@ -135,11 +135,10 @@ func (w *responseWriter) WriteHeader(status int) {
 // Write implements http.ResponseWriter.
 func (w *responseWriter) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
-	if w.err != nil {
-		return 0, w.err
-	}
 	switch {
-	case w.status == http.StatusNoContent || w.status == http.StatusNotModified:
+	case w.err != nil:
+		return 0, w.err
+	case !w.mayHaveBody():
 		return 0, http.ErrBodyNotAllowed
 	case !w.hasBody():
 		return len(b), nil
@@ -157,8 +156,12 @@ func (w *responseWriter) Flush() {
 	w.send(false)
 }
 
+func (w *responseWriter) mayHaveBody() bool {
+	return w.status != http.StatusNoContent && w.status != http.StatusNotModified
+}
+
 func (w *responseWriter) hasBody() bool {
-	return w.st.head.method != http.MethodHead && w.status != http.StatusNoContent && w.status != http.StatusNotModified
+	return w.st.head.method != http.MethodHead && w.mayHaveBody()
 }
 
 // send sends what is held back, with the header before it if that is not out.

@@ -2,7 +2,6 @@ package h2
 
 import (
 	"encoding/binary"
-	"errors"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -109,8 +108,8 @@ func (c *conn) header(id uint32, block []byte, ends bool) error {
 	case c.err != nil:
 		return c.err
 	}
-	if c.seenID = id; c.final {
-		return nil // it was told that we serve no more
+	if c.seenID = id; c.final || c.parting {
+		return nil // it was told that we serve no more, or has left
 	}
 	c.lastID = id
 	if h.malformed != "" {
@@ -321,9 +320,6 @@ func (c *conn) receivePing(f *frame) error {
 	return c.control(append(appendFrameHead(c.out, pingSize, framePing, flagAck, connectionStream), f.payload...))
 }
 
-// errLeaving ends a connection whose client has announced that it uses it no more, and has nothing open.
-var errLeaving = errors.New("h2: the client is done")
-
 func (c *conn) receiveGoAway(f *frame) error {
 	if f.stream != connectionStream {
 		return broken(codeProtocol, "GOAWAY of a stream")
@@ -333,10 +329,8 @@ func (c *conn) receiveGoAway(f *frame) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.running == 0 {
-		return errLeaving
-	}
-	return nil // it closes the connection when it has all its answers
+	c.leaving = true
+	return nil
 }
 
 func (c *conn) receiveWindowUpdate(f *frame) error {

@@ -28,7 +28,7 @@ func (c *conn) flushElsewhere() {
 // write writes what is in out, unless somebody does so already, who then goes on with it. The caller holds mu, which is free
 // meanwhile.
 func (c *conn) write() {
-	if c.writing || c.err != nil {
+	if c.writing || c.err != nil || c.parting { // then all that mattered is out
 		return
 	}
 	c.writing = true

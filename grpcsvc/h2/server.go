@@ -141,13 +141,6 @@ func (s *Server) start(nc net.Conn) {
 	})
 }
 
-// Stopping reports whether Shutdown has begun.
-func (s *Server) Stopping() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stopping
-}
-
 // Shutdown closes the listeners, tells clients to open no more streams, and waits for those that are open, and for their
 // handlers. When the context ends first the connections are cut, and its error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
