@@ -322,12 +322,16 @@ func (d *driver) route(m *raftpb.Message) error {
 		if err := d.rn.Step(m); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
 			return fmt.Errorf("raftlog: step %v: %w", m.GetType(), err)
 		}
+	case raft.None: // the answer to hearCommitted
 	default:
 		if m.GetType() == raftpb.MsgSnap {
 			d.sendSnapshot(m)
-		} else {
-			d.outbox = append(d.outbox, m)
+			break
 		}
+		if isBallot(m) {
+			d.tellCommitted(m)
+		}
+		d.outbox = append(d.outbox, m)
 	}
 	return nil
 }

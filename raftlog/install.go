@@ -91,7 +91,7 @@ func (d *driver) beginInstall(m *raftpb.Message) {
 		d.stampMillis = max(d.stampMillis, int64(binary.LittleEndian.Uint64(data)))
 	}
 	d.install.message = m
-	d.memory.ending = true
+	d.memory.ending++
 	meta := m.GetSnapshot().GetMetadata()
 	d.confIndex = meta.GetIndex()
 	d.setConf(meta.GetConfState())
@@ -148,7 +148,7 @@ func (a *appender) restart(m *raftpb.Message) error {
 	a.marker, a.synced = marker, marker.Index
 	a.terms = terms{{marker.Index, marker.Term}}
 	a.n.status.marker.Store(marker.Index)
-	a.n.status.marking.Store(0)
+	a.n.status.marking.CompareAndSwap(marker.Index, 0) // the next one may be in the state already
 	return nil
 }
 

@@ -18,8 +18,9 @@ type memory struct {
 	limits       limits
 	catchUpBytes int
 	first, last  uint64 // entries held: [first, last]
-	// ending says that a snapshot is on its way to take the place of all this. Until it has, what is applied may be of it.
-	ending bool
+	// ending counts the snapshots on their way to take the place of all this: a slow disk may have one to do when the
+	// next comes. Until all have, what is applied may be of one.
+	ending int
 	bytes  int // what they take
 }
 
@@ -73,7 +74,7 @@ func (m *memory) restart(s *raftpb.Snapshot) error {
 	}
 	m.last, m.bytes = s.GetMetadata().GetIndex(), 0
 	m.first = m.last + 1
-	m.ending = false
+	m.ending--
 	return nil
 }
 
@@ -97,7 +98,7 @@ func (m *memory) append(entries []*raftpb.Entry) error {
 // compact forgets applied entries if there are too many. Those after floor are needed by members that receive a snapshot
 // and are kept for longer, but not without bound.
 func (m *memory) compact(applied, floor uint64) error {
-	if m.ending {
+	if m.ending > 0 {
 		return nil
 	}
 	l := m.limits

@@ -54,3 +54,35 @@ func TestMemoryCountsEntriesThatAreReplaced(t *testing.T) {
 		t.Fatalf("%d bytes up to %d", m.bytes, m.last)
 	}
 }
+
+func TestMemoryForgetsNothingUntilTheLastSnapshotHasTakenItsPlace(t *testing.T) {
+	m, err := newMemory(&Recovered{Marker: Marker{Index: 5, Term: 1}, State: &raftpb.HardState{}}, nil, 64<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.limits = limits{entries: 1, bytes: 1, moreEntries: 1, moreBytes: 1}
+	snapshot := func(index uint64) *raftpb.Snapshot {
+		return &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: new(index), Term: new(uint64(1)), ConfState: &raftpb.ConfState{}}}
+	}
+	m.ending = 2 // the state is of entry 95 already, but of the log only the snapshot before it is written
+	if err := m.restart(snapshot(81)); err != nil {
+		t.Fatal(err)
+	}
+	for i := uint64(82); i <= 86; i++ {
+		if err := m.append([]*raftpb.Entry{{Index: new(i), Term: new(uint64(1)), Data: make([]byte, 100)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.compact(95, raftNoLimit); err != nil {
+		t.Fatal(err)
+	}
+	if m.first != 82 || m.last != 86 {
+		t.Fatalf("holds %d to %d", m.first, m.last)
+	}
+	if err := m.restart(snapshot(95)); err != nil {
+		t.Fatal(err)
+	}
+	if m.first != 96 || m.last != 95 || m.ending != 0 {
+		t.Fatalf("holds %d to %d, %d still to come", m.first, m.last, m.ending)
+	}
+}

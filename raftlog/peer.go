@@ -222,6 +222,9 @@ func (d *driver) hear() {
 			d.receivedSnapshot(m)
 			continue
 		}
+		if isBallot(m) {
+			d.hearCommitted(m)
+		}
 		d.stepPeer(m)
 	}
 	for _, id := range d.n.unreachable.take() {
