@@ -1,12 +1,9 @@
 package storage
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // The log holds every version of a key of the shared space, its value included. A large value is nowhere else: the row of the
@@ -148,8 +145,9 @@ func (b *Batch) whole(row []byte) []byte {
 // apartReader gives an iterator the values that are apart. Those of neighbours were often written together, so that it goes on
 // from one to the next and does not look each up.
 type apartReader struct {
-	log  *pebble.Iterator // nil before the first
-	room []byte           // for the row with its value
+	log  lookup
+	of   *ground // what log came from, nil before the first
+	room []byte  // for the row with its value
 }
 
 // whole gives the row that an iterator stands on with its value. It holds until the next call.
@@ -179,22 +177,20 @@ func (r *apartReader) find(it *Iterator, key []byte) ([]byte, error) {
 			return value, nil
 		}
 	}
-	if r.log == nil {
-		var err error
-		bounds := &pebble.IterOptions{LowerBound: []byte{tableLog}, UpperBound: []byte{tableLog + 1}}
-		if r.log, err = it.pinned.ground.snapshot.NewIter(bounds); err != nil {
-			return nil, fmt.Errorf("storage: scan: %w", err)
+	if r.of == nil {
+		log, err := it.pinned.ground.lookup(key)
+		if err != nil {
+			return nil, err
 		}
+		r.log, r.of = log, it.pinned.ground
 	}
-	if !r.log.SeekGE(key) || !bytes.Equal(r.log.Key(), key) {
-		return nil, r.log.Error()
-	}
-	return r.log.ValueAndErr()
+	value, _, err := r.log.find(key)
+	return value, err
 }
 
 func (r *apartReader) close() error {
-	if r.log == nil {
+	if r.of == nil {
 		return nil
 	}
-	return r.log.Close()
+	return r.of.leave(r.log)
 }

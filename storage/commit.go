@@ -90,7 +90,7 @@ func (b *Batch) commitBelow(leases *Leases) error {
 	old := e.ground
 	e.ground = e.newGround()
 	b.publish(leases)
-	old.release()
+	old.retire()
 	return nil
 }
 

@@ -31,6 +31,8 @@ type DB struct {
 	compacted  chan struct{}           // capacity 1: a compaction has ended
 	spare      atomic.Pointer[overlay] // of the last batch, for the next one
 
+	files   atomic.Uint64 // counts the changes of what files there are
+	behind  atomic.Bool   // compactions are, as of the last change
 	tables  atomic.Int64  // bytes of the tables of the present state, as they were measured last
 	resized chan struct{} // capacity 1: they have changed since
 

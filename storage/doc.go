@@ -11,7 +11,7 @@
 //
 // A commit writes to a layer, which lies over Pebble; a full one is frozen and drained, as finished tables. Reads go through
 // the cache of rows, then the layers, then Pebble. Rows that are written over and over, or gone again soon, so never get
-// to Pebble. See layer.go, drain.go and cache.go.
+// to Pebble. See layer.go, drain.go, cache.go and lookup.go.
 //
 // # No log of its own
 //
@@ -42,14 +42,15 @@
 //   - A guarded call of Pebble (flush, checkpoint, purge step, open, metrics, install, a commit that waits for a drain or deletes
 //     a range) runs on a goroutine that ends with it. The caller waits for it, and so does Close, unless the database has failed.
 //   - A layer is drained on a goroutine that ends with it. Commits wait for it when the next layer is full. Close waits for it.
-//   - A snapshot of Pebble is closed on a goroutine that starts when nobody looks at it any more. Close waits for it.
+//   - A snapshot of Pebble is closed on a goroutine that starts when nobody looks at it any more, and the iterators that stand ready
+//     for lookups in it on one that starts when another takes its place. Close waits for both.
 //   - Close waits for views on a goroutine that ends when the last one is released.
 //   - An engine that was replaced is closed and removed on a goroutine that starts when its last view is released. Close
 //     waits for it.
 //   - Pebble's own flushes and compactions. Started by Open, stopped by Close.
 //
 // Locks: committing, around a commit or an install until its state is visible, and around a change of layers; within it a
-// layer's mu and the mutex of a shard of the cache, each for moments, and by readers alone; purging, around PurgeHistory; exports.mu, while
+// layer's mu and the mutex of a shard of the cache, each for moments, and by readers alone; lookups.mu, for moments; purging, around PurgeHistory; exports.mu, while
 // an export is listed or removed; incoming.mu, around everything that touches the directories of snapshots on their way in.
 // Views take none.
 package storage

@@ -49,7 +49,7 @@ func (db *DB) openEngine(name string) (*engine, error) {
 }
 
 // discard closes an engine that nobody has come to use.
-func (e *engine) discard() error { return errors.Join(e.ground.snapshot.Close(), e.pebble.Close()) }
+func (e *engine) discard() error { return errors.Join(e.ground.close(), e.pebble.Close()) }
 
 func (e *engine) dir() string { return e.db.path(e.name) }
 
@@ -127,16 +127,15 @@ func (p *pinned) lookUp(key []byte, use func(stored []byte)) (present bool, err 
 			return present, nil
 		}
 	}
-	stored, closer, err := p.ground.snapshot.Get(key)
+	rows, err := p.ground.lookup(key)
 	if err != nil {
-		if errors.Is(err, pebble.ErrNotFound) {
-			return false, nil
-		}
-		return false, fmt.Errorf("storage: read: %w", err)
+		return false, err
 	}
-	use(stored)
-	_ = closer.Close()
-	return true, nil
+	stored, present, err := rows.find(key)
+	if present {
+		use(stored)
+	}
+	return present, errors.Join(err, p.ground.leave(rows))
 }
 
 // apply hands a batch to Pebble, without waiting for the disk. An error ends the database.
@@ -152,7 +151,7 @@ func (e *engine) apply(pb *pebble.Batch) error {
 
 // retire ends the engine's being the current one.
 func (e *engine) retire() {
-	e.ground.release()
+	e.ground.retire()
 	e.release()
 }
 

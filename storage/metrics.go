@@ -88,13 +88,14 @@ func (e *engine) noteLayers() {
 
 // noteSize says that the tables have changed. Pebble's numbers cannot be asked for where it says so.
 func (db *DB) noteSize() {
+	db.files.Add(1)
 	select {
 	case db.resized <- struct{}{}:
 	default:
 	}
 }
 
-// measure looks how large the tables are.
+// measure looks how large the tables are, and lets go of those that were replaced.
 func (db *DB) measure() {
 	open := db.View() // keeps the engine open
 	defer open.Release()
@@ -102,7 +103,9 @@ func (db *DB) measure() {
 		return
 	}
 	_ = db.guarded(func() error { // which fails with the database alone
-		db.tables.Store(liveBytes(open.pinned.engine.pebble.Metrics()))
-		return nil
+		m := open.pinned.engine.pebble.Metrics()
+		db.tables.Store(liveBytes(m))
+		db.behind.Store(m.Levels[0].FillFactor >= ingestFillMax/2)
+		return open.pinned.ground.lookups.drop()
 	})
 }

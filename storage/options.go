@@ -95,7 +95,7 @@ func (o Options) engine(db *DB) *pebble.Options {
 	p.Experimental.SpanPolicyFunc = groupOfKey
 	for i := range p.Levels {
 		// Filters in the last level too: creating keys, and so asking for absent ones, is common here.
-		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		p.Levels[i].FilterPolicy = yieldingFilter{bloom.FilterPolicy(10), db}
 		p.Levels[i].BlockSize = 8 << 10
 		p.Levels[i].IndexBlockSize = 64 << 10
 	}

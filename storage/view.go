@@ -42,6 +42,7 @@ type hold struct {
 type ground struct {
 	engine   *engine
 	snapshot *pebble.Snapshot
+	lookups  lookups
 	refs     atomic.Int64
 	closed   chan struct{} // closed with the snapshot, some time after the last reference is given up
 }
@@ -51,6 +52,23 @@ func (e *engine) newGround() *ground {
 	g.refs.Store(1)
 	e.refs.Add(1)
 	return g
+}
+
+// retire gives up the engine's reference: another ground is the present one. Closing iterators may have to wait for Pebble.
+func (g *ground) retire() {
+	db := g.engine.db
+	if g.lookups.retire() && db.Err() == nil {
+		db.guards.Add(1)
+		go func() {
+			defer db.guards.Done()
+			if err := g.lookups.drop(); err != nil {
+				db.logger.Error("closing an iterator failed", "error", err)
+			}
+			g.release()
+		}()
+		return
+	}
+	g.release()
 }
 
 // release gives up a reference. The last one closes the snapshot, on a goroutine that Close waits for: after a failure
@@ -63,13 +81,15 @@ func (g *ground) release() {
 	db.guards.Add(1)
 	go func() {
 		defer db.guards.Done()
-		if err := g.snapshot.Close(); err != nil {
+		if err := g.close(); err != nil {
 			db.logger.Error("closing a snapshot failed", "error", err)
 		}
 		close(g.closed)
 		g.engine.release()
 	}()
 }
+
+func (g *ground) close() error { return errors.Join(g.lookups.drop(), g.snapshot.Close()) }
 
 func (p *pinned) acquire() bool {
 	for {
@@ -194,7 +214,7 @@ func (e *engine) raise(p *pinned) {
 	old := e.ground
 	e.ground = e.newGround()
 	e.db.publish(e, p.commit, p.state, p.leases)
-	old.release()
+	old.retire()
 }
 
 // Clone is another view of the same state, to be released by itself.
