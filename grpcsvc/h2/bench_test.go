@@ -51,3 +51,16 @@ func BenchmarkStream(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkLargeAnswer is a call whose answer is as large as a page of a list.
+func BenchmarkLargeAnswer(b *testing.B) {
+	h := start(b, Options{}, &service{})
+	conn, in := h.dial(), make([]byte, 400<<10)
+	b.SetBytes(int64(len(in)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := invoke(b.Context(), conn, echoPath, in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

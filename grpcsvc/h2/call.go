@@ -33,9 +33,7 @@ func (s *Server) work(st *stream) {
 	for st != nil {
 		st.scratch = scratch
 		st.handle()
-		if scratch = st.scratch; cap(scratch) > keptOutBytes {
-			scratch = nil
-		}
+		scratch = keep(st.scratch, &messages)
 		if s.idlers.Add(1) > idlersMax {
 			s.idlers.Add(-1)
 			return

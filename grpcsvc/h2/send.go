@@ -8,11 +8,6 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-const (
-	outBytesMax  = 64 << 10 // what may wait to be written before whoever adds to it waits too
-	keptOutBytes = 32 << 10 // of memory that a connection keeps for what it writes
-)
-
 // flushElsewhere has what the reader added written. It does not write itself: a client that sends before it reads would wait for us to
 // read, and we for it.
 func (c *conn) flushElsewhere() {
@@ -43,9 +38,7 @@ func (c *conn) write() {
 		c.mu.Unlock()
 		_, err := c.nc.Write(b)
 		c.mu.Lock()
-		if c.spare = b[:0]; cap(b) > keptOutBytes {
-			c.spare = nil
-		}
+		c.spare = keep(b, &outs)
 		if err != nil {
 			c.writing = false
 			c.failLocked(err)
@@ -148,6 +141,9 @@ func (c *conn) appendData(st *stream, b []byte, endStream bool) int {
 	flags := byte(0)
 	if endStream && n == len(b) {
 		flags = flagEndStream
+	}
+	if room := len(c.out) + frameHeadBytes + n; room > cap(c.out) && room > keptOutBytes && room <= outRoomBytes {
+		c.out = append(outRoom(), c.out...)
 	}
 	c.out = append(appendFrameHead(c.out, n, frameData, flags, st.id), b[:n]...)
 	c.window -= n

@@ -268,7 +268,11 @@ func (st *stream) marshal(answer any) ([]byte, error) {
 	if !ok {
 		return nil, status.Errorf(codes.Internal, "grpc: %T is no message", answer)
 	}
-	b, err := proto.MarshalOptions{}.MarshalAppend(append(st.scratch[:0], make([]byte, messageHeadBytes)...), m)
+	room := st.scratch
+	if bytes := messageHeadBytes + proto.Size(m); bytes > cap(room) && bytes > keptOutBytes {
+		room = messageRoom(bytes)
+	}
+	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(append(room[:0], make([]byte, messageHeadBytes)...), m)
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "grpc: error while marshaling: %v", err)
 	}
@@ -308,9 +312,7 @@ func (st *stream) SendMsg(message any) error {
 	st.sendHead()
 	err = c.send(st, b, false)
 	c.write()
-	if cap(st.scratch) > keptOutBytes {
-		st.scratch = nil
-	}
+	st.scratch = keep(st.scratch, &messages)
 	return err
 }
 
