@@ -50,7 +50,8 @@ type conn struct {
 	room       int              // what the client may still send on the connection
 	taken      int              // what it sent and was not allowed again
 	pings      pingBook
-	settled    bool // the client's first settings are there
+	settled    bool      // the client's first settings are there
+	begun      []*stream // calls with a deadline of whose requests more is to come, of this read
 
 	heard atomic.Bool // something was read since the keeper looked
 
@@ -150,6 +151,7 @@ func (c *conn) run() error {
 				break
 			}
 		}
+		c.limitRequests()
 		c.flushElsewhere()
 		if err := c.fill(); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"context"
 	"encoding/binary"
 
 	"google.golang.org/grpc/codes"
@@ -131,8 +132,42 @@ func (c *conn) header(id uint32, block []byte, ends bool) error {
 	}
 	if ends {
 		c.ended(st)
+	} else if st.whole && h.limited {
+		c.begun = append(c.begun, st)
 	}
 	return nil
+}
+
+// limitRequests has calls end at their deadline of whose requests a part is still to come. Most are whole by the end of the read that
+// brought their header, and need nobody to look after them.
+func (c *conn) limitRequests() {
+	if len(c.begun) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, st := range c.begun {
+		if !st.handled {
+			context.AfterFunc(st.ctx, st.overdue)
+		}
+	}
+	clear(c.begun)
+	c.begun = c.begun[:0]
+}
+
+// overdue ends a call whose deadline came before its request.
+func (st *stream) overdue() {
+	c := st.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if st.handled {
+		return
+	}
+	st.handled = true
+	c.running--
+	st.finish(status.FromContextError(st.ctx.Err()))
+	c.write()
+	c.changed.Broadcast()
 }
 
 // orphansMax is how many handlers may be under way for streams that the client has cancelled.

@@ -245,7 +245,11 @@ func TestADeadlineEndsACallAtTheServerToo(t *testing.T) {
 	if r := c.answer(3); r.status() != "4" {
 		t.Errorf("a stream whose client sends nothing: %+v", r)
 	}
-	c.wantEcho(5)
+	c.open(5, false, callFields(echoPath, "grpc-timeout", "20m")...)
+	if r := c.answer(5); r.status() != "4" {
+		t.Errorf("a call whose request never comes: %+v", r)
+	}
+	c.wantEcho(7)
 }
 
 func TestTimeoutsAreReadAsTheProtocolHasThem(t *testing.T) {
