@@ -328,7 +328,7 @@ func (d *driver) route(m *raftpb.Message) error {
 			d.sendSnapshot(m)
 			break
 		}
-		if isBallot(m) {
+		if asksForVote(m) {
 			d.tellCommitted(m)
 		}
 		d.outbox = append(d.outbox, m)

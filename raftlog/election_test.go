@@ -63,3 +63,34 @@ func TestAVoterThatDoesNotKnowItIsOneHearsOfItInAnElection(t *testing.T) {
 		c.converge()
 	})
 }
+
+// The one that takes the leadership hears nothing while it asks for votes that would make it start again.
+func TestAMemberThatMissesTheLastCommitCanTakeTheLeadership(t *testing.T) {
+	clusterTest(t, 3, func(c *cluster) {
+		leader, to := c.leader(), c.follower()
+		leader.propose(3)
+		c.converge()
+		known := to.n.Status().Commit
+		c.net.filter(func(m *raftpb.Message) bool {
+			if m.GetTo() == to.id && (m.GetType() == raftpb.MsgApp || m.GetType() == raftpb.MsgHeartbeat) {
+				m.Commit = new(min(m.GetCommit(), known))
+			}
+			return true
+		})
+		leader.propose(3)
+		c.within(5*time.Second, "it has all and knows less than the others", func() bool {
+			last := leader.n.Status().LastIndex
+			for _, m := range c.members {
+				if s := m.n.Status(); s.LastIndex < last || m != to && s.Commit < last {
+					return false
+				}
+			}
+			return to.n.Status().Commit == known
+		})
+		if err := leader.n.TransferLeadership(context.Background(), to.id); err != nil {
+			t.Fatal(err)
+		}
+		c.net.filter(nil)
+		c.converge()
+	})
+}

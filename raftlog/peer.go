@@ -222,7 +222,7 @@ func (d *driver) hear() {
 			d.receivedSnapshot(m)
 			continue
 		}
-		if isBallot(m) {
+		if asksForVote(m) {
 			d.hearCommitted(m)
 		}
 		d.stepPeer(m)
