@@ -361,3 +361,27 @@ func TestACrashWhileALogBeginsAgainLeavesTheOldOneOrTheNewOne(t *testing.T) {
 		}
 	}
 }
+
+// A snapshot may be in the state before the one that came first is in the log: what is truncated is still told from both.
+func TestALogThatBeginsAfterASnapshotLeavesTheNextOneToCome(t *testing.T) {
+	f := newFollowerLog(t, rand.New(rand.NewPCG(1, 5)))
+	marking := &f.appender.n.status.marking
+	begin := func(index uint64) {
+		m := &raftpb.Message{Snapshot: &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{
+			Index: new(index), Term: new(f.term + 1), ConfState: raftpb.EnsureConfState(nil),
+		}}}
+		if err := f.appender.restart(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, next := f.commit+10, f.commit+20
+	marking.Store(next)
+	begin(first)
+	if got := marking.Load(); got != next {
+		t.Errorf("the log waits for snapshot %d, not for %d", got, next)
+	}
+	begin(next)
+	if got := marking.Load(); got != 0 {
+		t.Errorf("the log waits for snapshot %d, and has it", got)
+	}
+}

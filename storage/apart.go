@@ -142,8 +142,8 @@ func (b *Batch) whole(row []byte) []byte {
 	return row
 }
 
-// apartReader gives an iterator the values that are apart. Those of neighbours were often written together, so that it goes on
-// from one to the next and does not look each up.
+// apartReader gives an iterator the values that are apart. Those of neighbours were often written together, so that one
+// lookup goes on from one to the next.
 type apartReader struct {
 	log  lookup
 	of   *ground // what log came from, nil before the first

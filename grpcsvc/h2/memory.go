@@ -12,7 +12,7 @@ const (
 // Large answers are written into memory that all connections share. To grow memory to their size anew each time costs as much as
 // all else that is done to them here.
 var (
-	outs     sync.Pool // of *[]byte with outRoomBytes each
+	outs     sync.Pool // of *[]byte, most of them with outRoomBytes
 	messages sync.Pool // of *[]byte that were large enough for some message
 )
 
