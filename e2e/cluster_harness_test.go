@@ -43,6 +43,8 @@ type cluster struct {
 	mu      sync.Mutex // guards members
 	members []*member
 	born    int // members so far
+
+	lastWords func() string // of a test that failed, to be read below all logs
 }
 
 // startCluster runs so many members and returns when all of them serve. Extra arguments go to each.
@@ -224,6 +226,9 @@ func (c *cluster) tidy() {
 		c.t.Logf("%s said:\n%s", m.name, m.log())
 	}
 	c.t.Logf("logs and data are kept in %s", c.dir)
+	if c.lastWords != nil {
+		c.t.Logf("%s", c.lastWords())
+	}
 }
 
 // logEnd gives the end of a log file.

@@ -18,7 +18,7 @@ type watchLog struct {
 	answers  chan *pb.WatchResponse // closed at the end of the stream; room for a burst
 	items    map[int64][]string     // by watch id
 	count    int                    // of all items
-	controls int                    // answers that a watcher begins or ends
+	begun    int                    // watchers asked for that were answered, also with a refusal
 	progress int64                  // highest revision that progress was reported for
 	broken   []string
 	partial  map[int64]bool // watchers in the middle of a fragmented message
@@ -58,8 +58,8 @@ func (w *twinWatch) create(request *pb.WatchCreateRequest) {
 	w.pair.t.Helper()
 	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: request}})
 	for i, l := range w.logs {
-		had := l.controls
-		if err := l.until(func() bool { return l.controls > had }, nil); err != nil {
+		had := l.begun
+		if err := l.until(func() bool { return l.begun > had }, nil); err != nil {
 			w.pair.t.Errorf("%s: server %d (0 is triglot, 1 etcd): %v", showMessage(request), i, err)
 		}
 	}
@@ -91,15 +91,16 @@ func (w *twinWatch) send(request *pb.WatchRequest) {
 func (l *watchLog) take(answer *pb.WatchResponse) {
 	id := answer.WatchId
 	control := answer.Created || answer.Canceled
+	if answer.Created {
+		l.begun++ // the answer to a cancelling of just before comes first
+	}
 	switch {
 	case id == sentinelID:
-		l.controls++
 		return
 	case id == -1 && !control && len(answer.Events) == 0:
 		l.progress = max(l.progress, answer.Header.Revision)
 		return
 	case control:
-		l.controls++
 		l.count++
 		l.items[id] = append(l.items[id], showAnswer(answer, nil))
 		return

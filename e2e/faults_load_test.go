@@ -40,6 +40,9 @@ type faults struct {
 	first     chan struct{} // closed when the first is found
 	expected  bool          // that something is found: then it is counted and not told
 
+	telling sync.Mutex // guards told
+	told    []string
+
 	mu     sync.Mutex // guards all below
 	counts map[string]*[3]int64
 	errors map[string]int64
@@ -87,8 +90,19 @@ func (f *faults) violated(format string, args ...any) {
 		close(f.first)
 	}
 	if n <= brokenMost && !f.expected {
-		f.t.Errorf("at %.3f ms: %s", float64(now())/1e6, fmt.Sprintf(format, args...))
+		text := fmt.Sprintf("at %.3f ms: %s", float64(now())/1e6, fmt.Sprintf(format, args...))
+		f.telling.Lock()
+		f.told = append(f.told, text)
+		f.telling.Unlock()
+		f.t.Errorf("%s", text)
 	}
+}
+
+// violations are those that were told, again.
+func (f *faults) violations() string {
+	f.telling.Lock()
+	defer f.telling.Unlock()
+	return fmt.Sprintf("%d violations:\n%s", f.broken.Load(), strings.Join(f.told, "\n"))
 }
 
 // random gives a source that is the same in each run with one seed.

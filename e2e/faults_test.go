@@ -89,6 +89,7 @@ func underFaults(t *testing.T, size int, duration time.Duration, flags ...string
 	}
 	c.awaitService()
 	f := newFaults(t, addresses, seed)
+	c.lastWords = f.violations
 	f.startLoad()
 	newNemesis(t, c, seed).run(duration)
 	c.awaitService()
