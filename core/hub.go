@@ -51,12 +51,12 @@ type Hub struct {
 // HubOptions bounds the ring. Zero means the default.
 type HubOptions struct {
 	EventsMax int   // 65,536
-	BytesMax  int64 // 16 MiB, keys, values and headers of the events together
+	BytesMax  int64 // 8 MiB, keys, values and headers of the events together
 }
 
 const (
 	hubEventsMaxDefault = 65_536
-	hubBytesMaxDefault  = 16 << 20
+	hubBytesMaxDefault  = 8 << 20
 )
 
 // newHub makes a hub for a store that stands at a revision. Everything up to it is looked for in the log.

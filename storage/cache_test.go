@@ -77,10 +77,13 @@ func checkRing(t *testing.T, g *rowRing) {
 	if len(g.bytes) > g.limit || g.next > g.oldest && g.oldest != g.end || g.next > len(g.bytes) || g.end > len(g.bytes) {
 		t.Fatalf("a ring of %d bytes, at most %d: next %d, oldest %d, end %d", len(g.bytes), g.limit, g.next, g.oldest, g.end)
 	}
-	live := 0
+	live, useless := 0, 0
 	walk := func(from, to int) {
 		for ; from < to; from += row(g.bytes[from:]).size() {
 			r := row(g.bytes[from:])
+			if r.useless() {
+				useless += r.size()
+			}
 			if r.flags()&rowDead != 0 {
 				continue
 			}
@@ -94,6 +97,42 @@ func checkRing(t *testing.T, g *rowRing) {
 	walk(g.oldest, g.end)
 	if g.index.used != live {
 		t.Fatalf("the index has %d rows, the ring %d", g.index.used, live)
+	}
+	if g.useless != useless {
+		t.Fatalf("the ring counts %d bytes of rows that are of no use, there are %d", g.useless, useless)
+	}
+}
+
+// TestRowsThatComeAndGoTakeLittleMemory creates and deletes rows, each once, among others that stay.
+func TestRowsThatComeAndGoTakeLittleMemory(t *testing.T) {
+	c := newRowCache(32 << 20)
+	key := func(kind string, i int) []byte { return CurrentKey(nil, 0, fmt.Appendf(nil, "%s%d", kind, i)) }
+	const staying, passing, there = 5000, 200_000, 1000
+	for i := range staying {
+		c.wrote(key("staying", i), 1, make([]byte, 100), true)
+	}
+	for i := range passing {
+		c.wrote(key("passing", i), 1, make([]byte, 100), true)
+		if i >= there {
+			gone := key("passing", i-there)
+			if _, present, known := c.get(gone, 1); !present || !known {
+				t.Fatalf("the row of %s is not known when it goes", gone)
+			}
+			c.wrote(gone, 1, nil, false)
+		}
+	}
+	for i := range staying {
+		if _, present, known := c.get(key("staying", i), 1); !present || !known {
+			t.Fatalf("row %d of those that stay is not known any more", i)
+		}
+	}
+	bytes := 0
+	for i := range c.shards {
+		checkRing(t, &c.shards[i].rows)
+		bytes += len(c.shards[i].rows.bytes)
+	}
+	if rows := (staying + there) * 160; bytes > 4*rows {
+		t.Errorf("%d KiB for rows of %d KiB", bytes>>10, rows>>10)
 	}
 }
 

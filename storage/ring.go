@@ -11,13 +11,18 @@ import "encoding/binary"
 //
 // Room for a row is made at oldest: what lies there goes, unless it was asked for since it last stood in the way; then it
 // moves down to next and has another lap. A row whose successor does not fit into its place stays behind as dead.
+//
+// Below the limit memory grows only while most of it is of use. If half of it says that rows are absent, or is dead, a lap is
+// made in which all others move down.
 type rowRing struct {
-	limit  int // bytes of rows at most
-	bytes  []byte
-	next   int // where the next row is written
-	oldest int // the next row to go; end if there is none of the lap before
-	end    int
-	index  rowIndex
+	limit    int // bytes of rows at most
+	bytes    []byte
+	next     int // where the next row is written
+	oldest   int // the next row to go; end if there is none of the lap before
+	end      int
+	useless  int  // bytes of rows that are absent or dead
+	gleaning bool // in this lap whatever is of use stays
+	index    rowIndex
 }
 
 // row is one in place:
@@ -37,7 +42,7 @@ const (
 	rowAsked = 1 // somebody has asked for it
 	rowDead  = 2 // it is not in the index any more
 
-	rowsMovedMax = 32 // for one new row, so that writing one takes no lap
+	rowsMovedMax = 32 // for one new row, so that writing one takes no lap; what stays where it is while gleaning is not counted
 )
 
 func (r row) commit() uint64 { return binary.LittleEndian.Uint64(r) }
@@ -46,6 +51,7 @@ func (r row) flags() byte    { return r[12] & 7 }
 func (r row) room() int      { return int(binary.LittleEndian.Uint32(r[12:]) &^ 7) }
 func (r row) size() int      { return rowHeaderBytes + r.room() }
 func (r row) present() bool  { return binary.LittleEndian.Uint32(r[20:]) != 0 }
+func (r row) useless() bool  { return r.flags()&rowDead != 0 || !r.present() }
 
 func (r row) key() []byte {
 	return r[rowHeaderBytes:][:binary.LittleEndian.Uint32(r[16:])]
@@ -104,11 +110,16 @@ func (g *rowRing) slot(hash uint32, key []byte) (i uint32, ok bool) {
 func (g *rowRing) put(hash uint32, commit uint64, key, value []byte, present bool) {
 	if i, ok := g.slot(hash, key); ok {
 		r := row(g.bytes[g.index.slots[i].place-1:])
+		if r.useless() {
+			g.useless -= r.size()
+		}
 		if len(key)+len(value) <= r.room() {
 			r.fill(hash, commit, key, value, present)
+			g.counted(r)
 			return
 		}
 		r[12] |= rowDead
+		g.useless += r.size()
 		g.index.remove(i)
 	}
 	room := (len(key) + len(value) + 15) &^ 7 // numbers in a record grow
@@ -120,8 +131,17 @@ func (g *rowRing) put(hash uint32, commit uint64, key, value []byte, present boo
 	r := row(g.bytes[g.next:])
 	binary.LittleEndian.PutUint32(r[12:], uint32(room))
 	r.fill(hash, commit, key, value, present)
+	g.counted(r)
 	g.index.add(hash, g.next)
 	g.next += size
+}
+
+// counted takes note of a row that was filled. One that is absent now may have been asked for before, as what was to be deleted.
+func (g *rowRing) counted(r row) {
+	if !r.present() {
+		r[12] &^= rowAsked
+		g.useless += r.size()
+	}
 }
 
 // makeRoom frees bytes at next.
@@ -129,23 +149,34 @@ func (g *rowRing) makeRoom(size int) {
 	moved := 0
 	for g.next+size > g.oldest {
 		if g.oldest == g.end { // nothing is left of the lap before
-			if g.next+size <= g.limit {
+			within := g.next+size <= g.limit
+			if g.next+size <= len(g.bytes) || within && 2*g.useless <= g.next {
 				g.grow(g.next + size)
 				return
 			}
-			g.end, g.oldest, g.next = g.next, 0, 0
+			g.end, g.oldest, g.next, g.gleaning = g.next, 0, 0, within
 			continue
 		}
 		r := row(g.bytes[g.oldest:])
 		step := r.size()
+		useless := 0
+		if r.useless() {
+			useless = step
+		}
+		g.useless -= useless
 		switch flags := r.flags(); {
 		case flags&rowDead != 0:
-		case flags&rowAsked != 0 && moved < rowsMovedMax:
-			moved++
+		case moved < rowsMovedMax && (flags&rowAsked != 0 || g.gleaning && r.present()):
 			r[12] &^= rowAsked
-			g.index.move(r.hash(), g.oldest, g.next)
-			copy(g.bytes[g.next:], r[:step])
+			if g.next < g.oldest {
+				g.index.move(r.hash(), g.oldest, g.next)
+				copy(g.bytes[g.next:], r[:step])
+				moved++
+			} else if !g.gleaning {
+				moved++
+			}
 			g.next += step
+			g.useless += useless
 		default:
 			g.index.drop(r.hash(), g.oldest)
 		}
@@ -153,12 +184,12 @@ func (g *rowRing) makeRoom(size int) {
 	}
 }
 
-// grow makes the memory long enough, in the first lap.
+// grow makes the memory long enough.
 func (g *rowRing) grow(length int) {
 	if length <= len(g.bytes) {
 		return
 	}
-	bytes := make([]byte, min(max(2*len(g.bytes), length), g.limit))
+	bytes := make([]byte, min(max(len(g.bytes)+len(g.bytes)/4, length), g.limit))
 	copy(bytes, g.bytes)
 	g.bytes = bytes
 }

@@ -230,7 +230,7 @@ func (c *config) settings() []setting {
 		{groupHistory, "history-revisions", number(&c.HistoryRevisions, 0, 0), "so many old revisions are kept, looked at every five minutes; 0 for no bound by number"},
 		{groupHistory, "watch-progress-notify-interval", duration(&c.ProgressInterval, 10*time.Minute, 100*time.Millisecond), "how often etcd watchers that asked for it are told that nothing has happened"},
 		{groupHistory, "watch-ring-events", number(&c.WatchRingEvents, 1<<16, 16), "newest events held in memory for watchers; slower ones read from disk"},
-		{groupHistory, "watch-ring-bytes", size(&c.WatchRingBytes, 16<<20, 1<<16), "memory for those events"},
+		{groupHistory, "watch-ring-bytes", size(&c.WatchRingBytes, 8<<20, 1<<16), "memory for those events"},
 		{groupHistory, "resp-notify-keyspace-events", eventClasses(&c.RESPEvents, ""), "which changes of keys Redis clients are told on channels, as the server starts; Redis' letters, like KEA; empty for none"},
 
 		{groupStorage, "block-cache-bytes", size(&c.BlockCacheBytes, 32<<20, 1<<20), "memory for blocks read from disk"},

@@ -151,7 +151,7 @@ func TestTheDocumentedDefaults(t *testing.T) {
 		RESPMaxOutput: 32 << 20, RESPMaxTracked: 1_000_000,
 		TLSMinVersion: "TLS1.2", SelfSignedYears: 1, MaxStreams: math.MaxUint32, ClientPingMin: 5 * time.Second, ServerPing: 2 * time.Hour, ServerPingWait: 20 * time.Second,
 		ProgressInterval: 10 * time.Minute, Gateway: true, CORS: "*", HostWhitelist: "*", AuthToken: "simple", AuthTokenTTL: 5 * time.Minute, BcryptCost: 10,
-		HistoryAge: time.Hour, HistoryBytes: 1 << 30, WatchRingEvents: 1 << 16, WatchRingBytes: 16 << 20,
+		HistoryAge: time.Hour, HistoryBytes: 1 << 30, WatchRingEvents: 1 << 16, WatchRingBytes: 8 << 20,
 		BlockCacheBytes: 32 << 20, RowCacheBytes: 32 << 20, MemtableBytes: 8 << 20, LogLevel: "info", LogOutput: "stderr", LogFormat: "text",
 	}
 	if cfg != want {
