@@ -207,8 +207,8 @@ func (l *zkLocker) take(key, holder string) (took bool, until int64, f fate, err
 	return false, until, f, err
 }
 
-// zkReliance is how long after its last answer a client may rely on a session. A member that hears a client tells the
-// leader of it with the next batch, and cuts the connection when that has not been confirmed for a third of the time-out.
+// zkReliance is how long after a request that was answered a client may rely on a session. A member answers when the leader has
+// confirmed the session within the last two fifths of its time-out.
 func zkReliance(timeout time.Duration) time.Duration { return timeout * 6 / 10 }
 
 func (l *zkLocker) count(_, _, counter string) (n int64, took bool, err error) {

@@ -77,7 +77,9 @@ func (c *conn) read() {
 			return
 		}
 		now := time.Now()
-		c.server.renewer.touch(&c.renewal, now)
+		if !c.server.renewer.hear(c.ctx, &c.renewal, now) {
+			return
+		}
 		r, ok, broken := decodeRequest(packet)
 		if !ok {
 			c.log.Info("zookeeper connection closed: a packet has no request header", "bytes", len(packet))

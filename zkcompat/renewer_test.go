@@ -80,15 +80,14 @@ type renewed struct {
 	ended chan error
 }
 
-func newRenewed(session int64, timeout time.Duration) *renewed {
+func newRenewed(r *renewer, session int64, timeout time.Duration) *renewed {
 	c := &renewed{ended: make(chan error, 1)}
-	c.renewal.session, c.renewal.limit = session, timeout/3
-	c.renewal.end = func(cause error) {
+	r.begin(&c.renewal, session, timeout, time.Now(), func(cause error) {
 		select {
 		case c.ended <- cause:
 		default:
 		}
-	}
+	})
 	return c
 }
 
@@ -121,7 +120,7 @@ func TestRenewalsOfManySessionsShareACall(t *testing.T) {
 		f.delay = time.Second
 		conns := make([]*renewed, 10_000)
 		for i := range conns {
-			conns[i] = newRenewed(int64(i+1), 30*time.Second)
+			conns[i] = newRenewed(r, int64(i+1), 30*time.Second)
 		}
 		for range 100 { // ten seconds with a packet of every client each tenth
 			for _, c := range conns {
@@ -153,7 +152,7 @@ func TestRenewalsOfManySessionsShareACall(t *testing.T) {
 func TestAPacketDuringACallIsRenewedByTheNext(t *testing.T) {
 	inRenewer(t, func(t *testing.T, f *fakeKeeper, r *renewer) {
 		f.delay = time.Second
-		c := newRenewed(7, 30*time.Second)
+		c := newRenewed(r, 7, 30*time.Second)
 		r.touch(&c.renewal, time.Now())
 		<-time.After(700 * time.Millisecond) // the call is on its way
 		r.touch(&c.renewal, time.Now())
@@ -171,7 +170,7 @@ func TestAPacketDuringACallIsRenewedByTheNext(t *testing.T) {
 
 func TestAConnectionIsCutWhenItsRenewalsAreUnconfirmedForAThirdOfItsTimeout(t *testing.T) {
 	inRenewer(t, func(t *testing.T, f *fakeKeeper, r *renewer) {
-		short, long, silent := newRenewed(1, 6*time.Second), newRenewed(2, 30*time.Second), newRenewed(3, 6*time.Second)
+		short, long, silent := newRenewed(r, 1, 6*time.Second), newRenewed(r, 2, 30*time.Second), newRenewed(r, 3, 6*time.Second)
 		r.touch(&silent.renewal, time.Now())
 		<-time.After(time.Second)
 		f.elect(0)
@@ -197,7 +196,7 @@ func TestAConnectionIsCutWhenItsRenewalsAreUnconfirmedForAThirdOfItsTimeout(t *t
 func TestPacketsDoNotProlongAConnectionThatIsNotRenewed(t *testing.T) {
 	inRenewer(t, func(t *testing.T, f *fakeKeeper, r *renewer) {
 		f.fail(core.ErrNoLeader)
-		c := newRenewed(1, 6*time.Second)
+		c := newRenewed(r, 1, 6*time.Second)
 		began := time.Now()
 		for {
 			r.touch(&c.renewal, time.Now())
@@ -217,7 +216,7 @@ func TestPacketsDoNotProlongAConnectionThatIsNotRenewed(t *testing.T) {
 func TestACallThatFailsIsMadeAgain(t *testing.T) {
 	inRenewer(t, func(t *testing.T, f *fakeKeeper, r *renewer) {
 		f.fail(core.ErrNoLeader)
-		c := newRenewed(1, 30*time.Second)
+		c := newRenewed(r, 1, 30*time.Second)
 		r.touch(&c.renewal, time.Now())
 		<-time.After(5 * time.Second)
 		f.fail(nil)
@@ -229,10 +228,47 @@ func TestACallThatFailsIsMadeAgain(t *testing.T) {
 	})
 }
 
+// An answer tells a client that its session lives. After a silence, of the client or of this process, that has to be asked for first.
+func TestAPacketAfterASilenceWaitsUntilItsSessionIsConfirmed(t *testing.T) {
+	inRenewer(t, func(t *testing.T, f *fakeKeeper, r *renewer) {
+		const callTakes = 100 * time.Millisecond
+		f.delay = callTakes
+		c := newRenewed(r, 1, 30*time.Second)
+		heard := func(after, want time.Duration) {
+			t.Helper()
+			<-time.After(after)
+			began := time.Now()
+			if !r.hear(t.Context(), &c.renewal, began) || time.Since(began) != want {
+				t.Errorf("a packet %v after the last waited %v, not %v", after, time.Since(began), want)
+			}
+		}
+		urgently := r.pause/urgentPart + callTakes
+		heard(12*time.Second, 0)
+		heard(11*time.Second, 0)
+		heard(13*time.Second, urgently)
+		heard(time.Second, 0)
+		heard(29*time.Second, urgently)
+
+		<-time.After(13 * time.Second)
+		f.over = map[int64]bool{1: true}
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			if err := <-c.ended; !errors.Is(err, errSessionOver) {
+				t.Error(err)
+			}
+			cancel()
+		}()
+		if r.hear(ctx, &c.renewal, time.Now()) {
+			t.Error("a packet of a session that is over was taken")
+		}
+		r.forget(&c.renewal)
+	})
+}
+
 func TestAConnectionWhoseSessionIsOverIsToldByTheRenewal(t *testing.T) {
 	inRenewer(t, func(t *testing.T, f *fakeKeeper, r *renewer) {
 		f.over = map[int64]bool{1: true}
-		c, other := newRenewed(1, 30*time.Second), newRenewed(2, 30*time.Second)
+		c, other := newRenewed(r, 1, 30*time.Second), newRenewed(r, 2, 30*time.Second)
 		r.touch(&c.renewal, time.Now())
 		r.touch(&other.renewal, time.Now())
 		if err := <-c.ended; !errors.Is(err, errSessionOver) {
@@ -246,7 +282,7 @@ func TestAConnectionWhoseSessionIsOverIsToldByTheRenewal(t *testing.T) {
 func TestAConnectionThatHasEndedIsForgotten(t *testing.T) {
 	inRenewer(t, func(t *testing.T, f *fakeKeeper, r *renewer) {
 		f.elect(0)
-		c := newRenewed(1, 6*time.Second)
+		c := newRenewed(r, 1, 6*time.Second)
 		r.touch(&c.renewal, time.Now())
 		r.forget(&c.renewal)
 		<-time.After(time.Minute)
@@ -260,7 +296,7 @@ func TestAConnectionThatHasEndedIsForgotten(t *testing.T) {
 // BenchmarkTouch is what every packet of a client costs while its renewal is gathered.
 func BenchmarkTouch(b *testing.B) {
 	r := newRenewer(newFakeKeeper(), time.Hour)
-	c := newRenewed(1, time.Hour)
+	c := newRenewed(r, 1, time.Hour)
 	now := time.Now()
 	for b.Loop() {
 		r.touch(&c.renewal, now)

@@ -72,7 +72,7 @@ func (c *conn) connect() error {
 	}
 	timeout := min(max(r.timeout, c.server.opts.SessionTimeoutMin), c.server.opts.SessionTimeoutMax)
 	c.owner = newOwner()
-	password := r.password
+	password, begun := r.password, time.Now()
 	if r.session == 0 {
 		password, err = c.openSession(timeout)
 	} else {
@@ -85,7 +85,7 @@ func (c *conn) connect() error {
 		return fmt.Errorf("%w: %w", errRefused, err)
 	}
 	c.timeout = timeout
-	c.renewal.session, c.renewal.limit, c.renewal.end = c.session, timeout/3, c.cancel
+	c.server.renewer.begin(&c.renewal, c.session, timeout, begun, c.cancel)
 	c.entered.Store(true)
 	c.log = c.log.With("session", fmt.Sprintf("%#x", c.session))
 	c.out.patient = timeout
