@@ -19,6 +19,7 @@
 //     socket fails or is silent for too long, and stops reading while too much is unanswered (back-pressure).
 //   - The renewer has one for the server, started by New and ended by Shutdown: it renews the sessions of all connections
 //     that have sent something. Timers of its own cancel the contexts of connections that could not be renewed for too long.
+//     A reader waits for it when the session may be over for all that this member knows.
 //   - Shutdown has one, for its own duration.
 //
 // The store's apply goroutine calls in when sessions end or move, which only cancels their connections' contexts.
