@@ -2,7 +2,9 @@ package zkcompat
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +140,46 @@ func TestANodeThatIsCutOffGivesItsClientsUp(t *testing.T) {
 	idle.want(idle.call(9, func(e *encoder) { e.string("/") }), codeOK)
 	if !idle.exists("/healed", false) {
 		t.Error("after a sync the node does not show what was written elsewhere")
+	}
+}
+
+// A session that the leader was not asked about for a while may be over: its client is told nothing that relies on it.
+func TestANodeThatIsCutOffDoesNotAnswerAClientThatWasSilent(t *testing.T) {
+	const timeout = 3 * time.Second
+	c := startCluster(t, 3, Options{SessionTimeoutMin: timeout})
+	node := c.follower()
+	client := c.servers[node].connectAs(hello{timeout: timeout})
+	client.create("/e", "", modeEphemeral)
+	c.servers[node].awaitRenewed()
+	c.Cut(node)
+	time.Sleep(timeout * 6 / 10) // the silence, two fifths of the timeout and more than the renewer gathers
+	client.send(3, func(e *encoder) { e.string("/e"); e.bool(false) })
+	if _, err := client.tryReceive(); err == nil {
+		t.Error("an answer, and nobody knows whether the session lives")
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection is still open")
+	}
+}
+
+// awaitRenewed waits until the leader has confirmed the sessions of all that clients have sent.
+func (s *testServer) awaitRenewed() {
+	s.t.Helper()
+	unconfirmed := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.renewer.mu.Lock()
+		defer s.renewer.mu.Unlock()
+		for c := range s.conns {
+			if !c.renewal.since.IsZero() {
+				return true
+			}
+		}
+		return false
+	}
+	for deadline := time.Now().Add(patience); unconfirmed(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatal("the sessions are not renewed")
+		}
 	}
 }
 

@@ -18,7 +18,8 @@ import (
 //
 // What a client is answered says that its session lives, and for how long from there. So a packet that comes later than two
 // fifths of the timeout after the last call that was confirmed waits for the next one: its client was silent for long, or this
-// process stood still and the session may be over. After each answer a session has three fifths of its timeout left.
+// process stood still and the session may be over. When a packet that is answered was read, its session had three fifths of the
+// timeout left, or more.
 
 // sessionKeeper is what renews sessions and tells when that can be tried.
 type sessionKeeper interface {
