@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/triglot/triglot/core/corepb"
 	"github.com/triglot/triglot/raftlog"
 	"github.com/triglot/triglot/storage"
 )
@@ -31,6 +30,7 @@ type machine struct {
 	// Reused from command to command.
 	completed []completion
 	work      work
+	decoder   decoder
 }
 
 // work is memory that commands need while they are carried out, and not after.
@@ -192,8 +192,8 @@ func (m *machine) applyEntry(batch *storage.Batch, entry *raftlog.Entry, change 
 // applyOne carries out one command. reconfigures says that the log's configuration changes with it, if it succeeds.
 func (m *machine) applyOne(batch *storage.Batch, payload []byte, reconfigures bool, s *step) (*TxnResult, error) {
 	// The entry's bytes are this command's alone from here on: records may keep pieces of them.
-	txn := &corepb.Txn{}
-	if err := txn.UnmarshalVTUnsafe(payload); err != nil {
+	txn, err := m.decoder.decode(payload)
+	if err != nil {
 		return nil, err
 	}
 	state := batch.State()

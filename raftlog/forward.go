@@ -92,6 +92,9 @@ func (o *outstanding) applied(n *Node, seqs []uint64) error {
 		switch {
 		case len(o.sent) > 0 && o.sent[0].first == seqs[0] && o.sent[0].count <= len(seqs):
 			seqs = seqs[o.sent[0].count:]
+			if !o.sent[0].change {
+				n.queue.reuse(&o.sent[0].chunk)
+			}
 			o.pop()
 		case o.lost != 0:
 			seqs = seqs[1:]
@@ -199,8 +202,7 @@ func (d *driver) forward() {
 			return
 		}
 		if !c.shared {
-			putHeader(c.data, 0, c.count)
-			c.shared = true
+			d.n.queue.share(&c)
 		}
 		if u.sent == u.acked {
 			u.moved = d.ticks

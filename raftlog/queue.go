@@ -29,10 +29,10 @@ type queue struct {
 
 	mu        sync.Mutex // guards what follows
 	chunks    []chunk
-	proposals int    // waiting in chunks
-	bytes     int    // waiting in chunks
-	spare     []byte // memory for the next chunk to grow in, nil perhaps
-	tick      uint64 // the raft goroutine's time
+	proposals int      // waiting in chunks
+	bytes     int      // waiting in chunks
+	spare     [][]byte // memory for chunks to grow in
+	tick      uint64   // the raft goroutine's time
 	closed    bool
 }
 
@@ -111,17 +111,43 @@ func (q *queue) add(origin uint64, ps []Proposal) (wake bool, err error) {
 	return wake, nil
 }
 
-// spareBytesMax is how large a chunk may be that grows in memory which is used again.
-const spareBytesMax = 64 << 10
+const (
+	// spareBytesMax is how much memory a chunk may have that is used again.
+	spareBytesMax = 64 << 10
+	// spareMax is of how many chunks it is kept. More are rarely on their way.
+	spareMax = 8
+)
 
 // room gives memory for a chunk that begins with so many bytes. mu is held.
 func (q *queue) room(bytes int) []byte {
-	room := q.spare
-	q.spare = nil
-	if cap(room) < bytes {
-		return make([]byte, 0, bytes)
+	if last := len(q.spare) - 1; last >= 0 {
+		room := q.spare[last]
+		q.spare = q.spare[:last]
+		if cap(room) >= bytes {
+			return room
+		}
 	}
-	return room[:0]
+	return make([]byte, 0, bytes)
+}
+
+// reuse takes the memory of a chunk that nobody reads any more.
+func (q *queue) reuse(c *chunk) {
+	if c.shared || cap(c.data) > spareBytesMax {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.spare) < spareMax {
+		q.spare = append(q.spare, c.data[:0])
+	}
+}
+
+// share makes a chunk one that may be handed to the transport. That may hold it for long, so it gets memory of its own size.
+func (q *queue) share(c *chunk) {
+	grown := *c
+	putHeader(c.data, 0, c.count)
+	c.data, c.shared = bytes.Clone(c.data), true
+	q.reuse(&grown)
 }
 
 // gather lets goroutines that are about to add something do so, as long as they do: a write and a sync for each few
@@ -151,10 +177,6 @@ func (q *queue) take(open bool, bytesMax, count int) (c chunk, ok bool) {
 	q.chunks = slices.Delete(q.chunks, 0, 1) // there are few: bytesMax / entryBytesMax
 	q.proposals -= c.count
 	q.bytes -= c.payloadBytes()
-	if !c.shared && len(c.data) <= spareBytesMax {
-		// What leaves is kept for long, and gets memory of its own size: growing left behind as much again, and more.
-		q.spare, c.data = c.data, bytes.Clone(c.data)
-	}
 	return c, true
 }
 
