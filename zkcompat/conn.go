@@ -22,6 +22,7 @@ type conn struct {
 	store   *core.Store
 	nc      net.Conn
 	in      *bufio.Reader
+	passed  int // bytes at the head of in that are the last packet's
 	log     *slog.Logger
 	since   time.Time
 	session int64         // set by the handshake, and then constant
@@ -44,13 +45,14 @@ type conn struct {
 	caller  *corepb.Caller // who it speaks for; nil is nobody
 	out     answers
 	watches watchTable
-	batch   []*request // logged requests that are to be submitted together
-	flight  []group    // submitted, oldest first
-	flying  int        // requests in flight
-	waiting *request   // the one that needs all before it answered
-	drained bool       // the reader has ended
-	ending  bool       // the connection ends with the answers written so far
-	warned  bool       // a refused ACL has been logged
+	batch   []*request    // logged requests that are to be submitted together
+	txns    []*corepb.Txn // memory for what they become
+	flight  []group       // submitted, oldest first
+	flying  int           // requests in flight
+	waiting *request      // the one that needs all before it answered
+	drained bool          // the reader has ended
+	ending  bool          // the connection ends with the answers written so far
+	warned  bool          // a refused ACL has been logged
 
 	counters connCounters
 }
@@ -60,6 +62,11 @@ type group struct {
 	pending  *core.Pending
 	requests []*request
 }
+
+const (
+	txnsKeptMax   = 16 // so many commands' memory an idle connection keeps,
+	txnOpsKeptMax = 16 // with room for so many ops in each
+)
 
 // submitMax is how many requests go to the log as one group; their answers come together.
 const submitMax = 128
@@ -91,7 +98,8 @@ func (c *conn) read() {
 		r.received = now
 		c.counters.received.Add(1)
 		c.server.stats.received.Add(1)
-		if !c.handOver(r) || r.op.last {
+		last := r.op.last // whoever answers it may use it again
+		if !c.handOver(r) || last {
 			return
 		}
 	}
@@ -117,8 +125,12 @@ func (c *conn) handOver(r *request) bool {
 	}
 }
 
-// readPacket reads one packet. A client that is silent for the session's timeout is given up.
+// readPacket reads one packet, which holds until the next call. A client that is silent for the session's timeout is given up.
 func (c *conn) readPacket(bytesMax int) ([]byte, error) {
+	if _, err := c.in.Discard(c.passed); err != nil {
+		return nil, err
+	}
+	c.passed = 0
 	if c.in.Buffered() == 0 {
 		if err := c.awaitUntil(time.Now().Add(c.timeout)); err != nil {
 			return nil, err
@@ -131,6 +143,14 @@ func (c *conn) readPacket(bytesMax int) ([]byte, error) {
 	n := int32(binary.BigEndian.Uint32(head))
 	if n < 0 || int(n) > bytesMax {
 		return nil, &packetLengthError{length: n, max: bytesMax}
+	}
+	if whole := lengthBytes + int(n); whole <= c.in.Size() {
+		packet, err := c.in.Peek(whole)
+		if err != nil {
+			return nil, err
+		}
+		c.passed = whole
+		return packet[lengthBytes:], nil
 	}
 	if _, err := c.in.Discard(lengthBytes); err != nil {
 		return nil, err

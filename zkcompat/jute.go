@@ -1,6 +1,7 @@
 package zkcompat
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 
@@ -10,8 +11,8 @@ import (
 // Jute is ZooKeeper's record format: fixed-size numbers, big-endian; strings and buffers with a length before them, -1
 // for null; vectors with a count before them. There are no tags, so both sides must know the record.
 
-// decoder reads jute from a packet. The first mistake latches: what is read after it is zero, and ok says so. Buffers
-// alias the packet.
+// decoder reads jute from a packet, and copies what it reads. The first mistake latches: what is read after it is zero, and ok says
+// so.
 type decoder struct {
 	rest   []byte
 	broken bool
@@ -56,8 +57,11 @@ func (d *decoder) int64() int64 {
 	return int64(binary.BigEndian.Uint64(b))
 }
 
-// bytes reads a buffer; null and empty are both empty.
-func (d *decoder) bytes() []byte {
+// bytes gives a copy of a buffer; null and empty are both empty.
+func (d *decoder) bytes() []byte { return bytes.Clone(d.buffer()) }
+
+// buffer reads a buffer, of which it gives the packet's bytes.
+func (d *decoder) buffer() []byte {
 	n := d.int32()
 	if n == -1 {
 		return nil
@@ -73,7 +77,7 @@ func (d *decoder) string() string {
 
 // optionalString reads a string that may be null, which is read as empty.
 func (d *decoder) optionalString() string {
-	return string(d.bytes())
+	return string(d.buffer())
 }
 
 // count reads the length of a vector whose items take at least itemBytesMin each, so that a forged count is found out

@@ -1,6 +1,7 @@
 package zkcompat
 
 import (
+	"sync"
 	"time"
 )
 
@@ -44,11 +45,21 @@ func (r *request) logged() bool {
 	return r.op.code != opMulti || len(r.items) > 0
 }
 
+// endedRequests are used again.
+var endedRequests = sync.Pool{New: func() any { return &request{} }}
+
+// end says that nobody looks at a request any more.
+func (r *request) end() {
+	*r = request{}
+	endedRequests.Put(r)
+}
+
 // decodeRequest reads a packet that follows the connect request. ok is false when it has no header; broken when the
 // record after the header is not what its opcode says.
 func decodeRequest(packet []byte) (r *request, ok, broken bool) {
 	d := decoder{rest: packet}
-	r = &request{bytes: len(packet)}
+	r = endedRequests.Get().(*request)
+	r.bytes = len(packet)
 	r.xid = d.int32()
 	number := d.int32()
 	if !d.ok() {

@@ -11,9 +11,12 @@ import (
 
 // submit hands the gathered requests to the log.
 func (c *conn) submit() {
-	txns := make([]*corepb.Txn, len(c.batch))
+	for len(c.txns) < len(c.batch) {
+		c.txns = append(c.txns, &corepb.Txn{})
+	}
+	txns := c.txns[:len(c.batch)]
 	for i, r := range c.batch {
-		txns[i] = c.txn(r)
+		c.build(r, txns[i])
 		if r.op.code == opCloseSession {
 			// The end of the session is to be answered, not to cut the connection.
 			c.server.leave(c)
@@ -22,11 +25,19 @@ func (c *conn) submit() {
 	c.flight = append(c.flight, group{c.store.Submit(c.ctx, txns...), c.batch})
 	c.flying += len(c.batch)
 	c.batch = nil
+	for _, txn := range txns { // what they carried is in the log's hands
+		if clear(txn.Then); cap(txn.Then) > txnOpsKeptMax {
+			txn.Then = nil
+		}
+	}
+	clear(c.txns[min(len(c.txns), txnsKeptMax):])
+	c.txns = c.txns[:min(len(c.txns), txnsKeptMax)]
 }
 
 // answerGroup answers the oldest group, whose results are there.
 func (c *conn) answerGroup() error {
 	oldest := c.flight[0]
+	c.flight[0] = group{}
 	c.flight = c.flight[1:]
 	c.flying -= len(oldest.requests)
 	results, err := oldest.pending.Wait(c.ctx)
@@ -42,8 +53,8 @@ func (c *conn) answerGroup() error {
 		start := c.out.begin()
 		failure := c.writeResult(r, result, &c.out.encoder)
 		c.out.end(start, r.xid, result.Revision, failure)
-		c.answered(r, result.Revision, failure)
-		if r.op.last || failure == codeSessionExpired || failure == codeSessionMoved {
+		last := c.answered(r, result.Revision, failure)
+		if last || failure == codeSessionExpired || failure == codeSessionMoved {
 			c.ending = true
 			return nil
 		}
@@ -93,15 +104,14 @@ func (c *conn) answer(r *request) error {
 		shown = -1 // as the peer has it
 	}
 	c.out.end(start, r.xid, shown, failure)
-	c.answered(r, zxid, failure)
-	if r.op.last {
+	if c.answered(r, zxid, failure) {
 		c.ending = true
 	}
 	return nil
 }
 
-// answered does the accounts of a request.
-func (c *conn) answered(r *request, zxid int64, failure code) {
+// answered does the accounts of a request, which ends here. last says that it is its connection's last one.
+func (c *conn) answered(r *request, zxid int64, failure code) (last bool) {
 	c.unanswered.Add(-1)
 	c.held.Add(-int64(r.bytes))
 	select {
@@ -111,6 +121,9 @@ func (c *conn) answered(r *request, zxid int64, failure code) {
 	took := time.Since(r.received)
 	c.counters.answered(r, zxid, took)
 	c.server.stats.answered(r.op, took, failure)
+	last = r.op.last
+	r.end()
+	return last
 }
 
 // noteRefusal tells the operator, once for each connection, of an ACL that is not served, since the client's own error

@@ -52,12 +52,13 @@ func alwaysFails() *corepb.Op {
 	return &corepb.Op{Op: &corepb.Op_NodeCheck{NodeCheck: &corepb.NodeCheck{Path: "/", Version: noVersion}}}
 }
 
-// txn translates a request into the command that is proposed for it.
-func (c *conn) txn(r *request) *corepb.Txn {
-	txn := &corepb.Txn{AbortOnError: true, Session: c.session, Owner: c.owner, Caller: c.caller}
+// build translates a request into the command that is proposed for it.
+func (c *conn) build(r *request, txn *corepb.Txn) {
+	txn.AbortOnError, txn.Session, txn.Owner, txn.Caller = true, c.session, c.owner, c.caller
+	txn.Then = txn.Then[:0]
 	if r.op.code != opMulti {
-		txn.Then = []*corepb.Op{r.op.build(c, r)}
-		return txn
+		txn.Then = append(txn.Then, r.op.build(c, r))
+		return
 	}
 	for _, item := range r.items {
 		c.noteRefusal(item)
@@ -67,7 +68,6 @@ func (c *conn) txn(r *request) *corepb.Txn {
 		}
 		txn.Then = append(txn.Then, item.op.build(c, item))
 	}
-	return txn
 }
 
 // writeResult writes the answer to a request that went through the log and returns the code for its header.
