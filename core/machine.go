@@ -180,11 +180,16 @@ func (m *machine) applyEntry(batch *storage.Batch, entry *raftlog.Entry, change 
 		if change != nil && result.Err != nil {
 			change.stands = false
 		}
+		var pending *Pending
+		var place int
 		if proposal.Origin == origin && origin != 0 {
-			if pending, place := m.waiting.take(proposal.Seq); pending != nil {
-				m.completed = append(m.completed, completion{pending, place, result})
-			}
+			pending, place = m.waiting.take(proposal.Seq)
 		}
+		if pending == nil { // another member's, or nobody waits any more
+			result.end()
+			continue
+		}
+		m.completed = append(m.completed, completion{pending, place, result})
 	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package core
 
-import "github.com/triglot/triglot/storage"
+import (
+	"sync"
+
+	"github.com/triglot/triglot/storage"
+)
 
 // TxnResult is what a Txn answers.
 type TxnResult struct {
@@ -11,6 +15,23 @@ type TxnResult struct {
 	Err       error     // set when the whole command was undone; Results then end with the op that failed, or are empty when it was refused beforehand
 	one       [1]Result // where Results are when there is one
 	FailedOp  int       // index of that op, -1 when it was not an op (the session was gone)
+}
+
+// endedResults are used again.
+var endedResults = sync.Pool{New: func() any { return &TxnResult{} }}
+
+func newTxnResult() *TxnResult { return endedResults.Get().(*TxnResult) }
+
+// Recycle lets results be used for other commands. Nobody may look at them any more; what they point to stays as it is.
+func Recycle(results []*TxnResult) {
+	for _, r := range results {
+		r.end()
+	}
+}
+
+func (r *TxnResult) end() {
+	*r = TxnResult{}
+	endedResults.Put(r)
 }
 
 // Result is what one op answers. The comments of command.proto say which fields each op fills.

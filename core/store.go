@@ -204,7 +204,7 @@ func (s *Store) Do(ctx context.Context, txn *corepb.Txn) (*TxnResult, error) {
 }
 
 // Submit hands a group of commands to the log, in order and without waiting. Groups that one goroutine submits keep
-// their order. Everything in the commands must stay as it is until the results are there.
+// their order. Nothing of the commands is kept: they are the caller's again when Submit returns.
 func (s *Store) Submit(ctx context.Context, txns ...*corepb.Txn) *Pending {
 	if len(txns) == 0 {
 		p := newPending(0)

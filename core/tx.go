@@ -38,7 +38,7 @@ type tx struct {
 
 // run carries out a Txn and everything nested in it. When the Txn is undone the state is as before.
 func (t *tx) run(txn *corepb.Txn) *TxnResult {
-	result := &TxnResult{}
+	result := newTxnResult()
 	start := t.mark()
 	if err := t.refuseCorrupt(txn); err != nil {
 		result.Err, result.FailedOp = err, -1

@@ -3,6 +3,7 @@ package grpcsvc
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -141,6 +142,29 @@ type putAnswer struct {
 	header   pb.ResponseHeader
 }
 
+// putCommand is a command of one put.
+type putCommand struct {
+	oneOp
+	wrapped corepb.Op_Put
+	put     corepb.Put
+}
+
+// endedPuts are used again: the log copies what it gets.
+var endedPuts = sync.Pool{New: func() any { return &putCommand{} }}
+
+func (c *putCommand) fill(r *pb.PutRequest) {
+	c.begin()
+	translatePut(&c.put, r)
+	c.wrapped.Put = &c.put
+	c.op.Op = &c.wrapped
+}
+
+func (c *putCommand) end() {
+	c.put.Reset()
+	c.txn.Reset()
+	endedPuts.Put(c)
+}
+
 // Put writes one key.
 func (s *kvService) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
 	if err := checkPut(r); err != nil {
@@ -150,9 +174,10 @@ func (s *kvService) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse,
 	if s.tooLarge(2*(len(r.Key)+len(r.Value))) && s.tooLarge(proto.Size(r)) {
 		return nil, rpctypes.ErrGRPCRequestTooLarge
 	}
-	txn, op := command()
-	setPut(op, r)
-	result, err := s.do(ctx, txn)
+	c := endedPuts.Get().(*putCommand)
+	c.fill(r)
+	result, err := s.do(ctx, &c.txn)
+	c.end()
 	if err != nil {
 		return nil, err
 	}
@@ -160,6 +185,7 @@ func (s *kvService) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse,
 	s.fillHeader(&a.header, result.Revision)
 	a.response.Header = &a.header
 	fillPut(&a.response, r.Key, &result.Results[0])
+	core.Recycle([]*core.TxnResult{result})
 	return &a.response, nil
 }
 

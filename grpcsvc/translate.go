@@ -23,10 +23,14 @@ type oneOp struct {
 // command makes a Txn of one operation, for the caller to fill in.
 func command() (*corepb.Txn, *corepb.Op) {
 	c := &oneOp{}
+	c.begin()
+	return &c.txn, &c.op
+}
+
+func (c *oneOp) begin() {
 	c.then[0] = &c.op
 	c.txn.AbortOnError = true
 	c.txn.Then = c.then[:]
-	return &c.txn, &c.op
 }
 
 func checkRange(r *pb.RangeRequest) error {
@@ -88,14 +92,14 @@ func checkPut(r *pb.PutRequest) error {
 }
 
 func setPut(op *corepb.Op, r *pb.PutRequest) {
-	op.Op = &corepb.Op_Put{Put: &corepb.Put{
-		Key:         r.Key,
-		Value:       r.Value,
-		Lease:       r.Lease,
-		IgnoreValue: r.IgnoreValue,
-		IgnoreLease: r.IgnoreLease,
-		WantPrev:    r.PrevKv,
-	}}
+	wrapped := &corepb.Op_Put{Put: &corepb.Put{}}
+	translatePut(wrapped.Put, r)
+	op.Op = wrapped
+}
+
+func translatePut(put *corepb.Put, r *pb.PutRequest) {
+	put.Key, put.Value, put.Lease = r.Key, r.Value, r.Lease
+	put.IgnoreValue, put.IgnoreLease, put.WantPrev = r.IgnoreValue, r.IgnoreLease, r.PrevKv
 }
 
 func fillPut(answer *pb.PutResponse, key []byte, result *core.Result) {

@@ -50,6 +50,33 @@ type group struct {
 	bytes int
 }
 
+// newTxn gives the group another command to fill.
+func (g *group) newTxn() *corepb.Txn {
+	n := len(g.txns)
+	if n == cap(g.txns) || g.txns[:n+1][n] == nil {
+		g.txns = append(g.txns, &corepb.Txn{})
+	} else {
+		g.txns = g.txns[:n+1]
+	}
+	return g.txns[n]
+}
+
+// groupKeptMax is how many commands' memory a connection keeps from one group to the next.
+const groupKeptMax = 32
+
+// end makes the group empty.
+func (g *group) end() {
+	clear(g.items)
+	for i, txn := range g.txns {
+		if i < groupKeptMax {
+			txn.Reset()
+		} else {
+			g.txns[i] = nil
+		}
+	}
+	g.items, g.txns, g.bytes = g.items[:0], g.txns[:0], 0
+}
+
 // groupItem is a command of a group, or an error between two of them, which has no ops.
 type groupItem struct {
 	plan   plan
@@ -215,8 +242,8 @@ func (c *conn) add(p plan) {
 	g := &c.group
 	g.items = append(g.items, groupItem{plan: p, silent: c.silent})
 	if len(p.ops) > 0 {
-		txn := &corepb.Txn{Then: p.ops}
-		g.txns = append(g.txns, txn)
+		txn := g.newTxn()
+		txn.Then = p.ops
 		g.bytes += txn.SizeVT()
 	}
 	if len(g.items) >= c.srv.opts.MaxGroupCommands || g.bytes >= c.srv.opts.MaxGroupBytes {
@@ -278,11 +305,12 @@ func (c *conn) settle() {
 		return
 	}
 	c.closeView()
-	var results []*core.TxnResult
+	var done []*core.TxnResult
 	var err error
 	if len(g.txns) > 0 {
-		results, err = c.submit(g.txns...)
+		done, err = c.submit(g.txns...)
 	}
+	results := done
 	silent := c.silent
 	for i := range g.items {
 		item := &g.items[i]
@@ -302,10 +330,9 @@ func (c *conn) settle() {
 		}
 		c.mute()
 	}
+	core.Recycle(done)
 	c.silent = silent
-	clear(g.items)
-	clear(g.txns)
-	g.items, g.txns, g.bytes = g.items[:0], g.txns[:0], 0
+	g.end()
 }
 
 // flush writes what there is to write. It lets the view go first: a client that does not read must not hold old data.

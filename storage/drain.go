@@ -35,7 +35,7 @@ func (e *engine) freezeLocked() error {
 	if e.active.isEmpty() {
 		return nil
 	}
-	e.frozen, e.active, e.drained = e.active, newLayer(), make(chan struct{})
+	e.frozen, e.active, e.drained = e.active, newLayer(e.active), make(chan struct{})
 	e.drains++
 	e.db.guards.Add(1)
 	e.refs.Add(1)

@@ -35,7 +35,7 @@ type engine struct {
 
 // openEngine opens a generation, with one reference, the caller's.
 func (db *DB) openEngine(name string) (*engine, error) {
-	e := &engine{db: db, name: name, cache: newRowCache(db.options.RowCacheBytes), active: newLayer()}
+	e := &engine{db: db, name: name, cache: newRowCache(db.options.RowCacheBytes), active: newLayer(nil)}
 	e.refs.Store(1)
 	if err := db.guarded(func() (err error) {
 		e.options = db.options.engine(db)

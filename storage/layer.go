@@ -22,8 +22,8 @@ type layer struct {
 	mu    sync.RWMutex // guards what follows
 	rows  map[string]*layerRow
 	order btree.Map[string, *layerRow]
-	fresh []*layerRow // not in the order yet
-	made  []*layerRow // all but the log
+	made  []*layerRow // all but the log, as they came
+	fresh int         // where those begin that are not in the order yet
 	log   []*layerRow // as they came, which is all but in the order of their keys
 	trail int         // where those of the log begin that are not in the order yet
 	state State       // as of the last commit
@@ -65,7 +65,15 @@ const (
 	layerBlockRows    = 128
 )
 
-func newLayer() *layer { return &layer{rows: map[string]*layerRow{}} }
+// newLayer makes an empty layer, with room for as many rows as the one before it has, nil for none.
+func newLayer(before *layer) *layer {
+	l := &layer{}
+	if before != nil {
+		l.made, l.log = make([]*layerRow, 0, len(before.made)), make([]*layerRow, 0, len(before.log))
+	}
+	l.rows = make(map[string]*layerRow, cap(l.made))
+	return l
+}
 
 func (l *layer) isEmpty() bool {
 	l.mu.RLock()
@@ -110,7 +118,6 @@ func (l *layer) set(e *entry, commit, oldest uint64) {
 		row.lone = e.base == baseAbsent
 		l.rows[row.key] = row
 		l.made = append(l.made, row)
-		l.fresh = append(l.fresh, row)
 		l.held += len(row.key) + version.bytes() + layerRowBytes
 		return
 	}
@@ -193,7 +200,7 @@ func (l *layer) get(key []byte, commit uint64) (value []byte, present, known boo
 // bringInOrder makes every row that there is now found by scans: those of log and history, or the others.
 func (l *layer) bringInOrder(historical bool) {
 	l.mu.RLock()
-	ordered := historical && l.trail == len(l.log) || !historical && len(l.fresh) == 0
+	ordered := historical && l.trail == len(l.log) || !historical && l.fresh == len(l.made)
 	l.mu.RUnlock()
 	if ordered {
 		return
@@ -209,12 +216,11 @@ func (l *layer) bringInOrder(historical bool) {
 		}
 		return
 	}
-	for _, row := range l.fresh {
-		if !row.gone {
+	for ; l.fresh < len(l.made); l.fresh++ {
+		if row := l.made[l.fresh]; !row.gone {
 			l.order.Set(row.key, row)
 		}
 	}
-	l.fresh = l.fresh[:0]
 }
 
 // layerCursor goes over the rows of a layer as of a commit, deleted ones too. It takes them a few at a time, so that no

@@ -59,6 +59,7 @@ func (c *conn) answerGroup() error {
 			return nil
 		}
 	}
+	core.Recycle(results)
 	return nil
 }
 
