@@ -14,6 +14,7 @@ STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# The compiler follows cmd/triglot/default.pgo, a profile of the program under load, which makes the first build take minutes.
 .PHONY: build
 build: ## build bin/triglot
 	$(GO) build -o bin/triglot ./cmd/triglot
@@ -21,9 +22,10 @@ build: ## build bin/triglot
 .PHONY: test
 test: unit bench-test e2e kubernetes ## run every test
 
+# Tests of packages do without the profile, or else everything would be built twice.
 .PHONY: unit
 unit: ## run the tests of the packages
-	$(GO) test -timeout 15m ./...
+	$(GO) test -pgo=off -timeout 15m ./...
 
 .PHONY: bench-test
 bench-test: ## run the tests of the tool that compares
@@ -46,7 +48,7 @@ kubernetes: ## run the storage layer of Kubernetes on the built program
 # take longest come first, so that no processor waits for one of them at the end.
 .PHONY: race
 race: ## run the tests of the packages under the race detector (needs a C compiler)
-	TRIGLOT_SIM_RUNS=$${TRIGLOT_SIM_RUNS:-40} $(GO) test -race -short $(RACEFLAGS) ./storage/... ./core/... ./raftlog/... ./cmd/... ./protocols/... ./resp/... ./grpcsvc/... ./zkcompat/...
+	TRIGLOT_SIM_RUNS=$${TRIGLOT_SIM_RUNS:-40} $(GO) test -pgo=off -race -short $(RACEFLAGS) ./storage/... ./core/... ./raftlog/... ./cmd/... ./protocols/... ./resp/... ./grpcsvc/... ./zkcompat/...
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)
@@ -54,12 +56,16 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 
 .PHONY: bench
 bench: ## run every benchmark once, to see that it runs
-	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
+	$(GO) test -pgo=off -run '^$$' -bench . -benchtime 1x ./...
 
 .PHONY: bench-tool
 bench-tool: ## build bench/bin/bench, the tool that compares, and bench/bin/etcd, to compare with
 	cd bench && $(GO) build -o bin/bench .
 	cd bench/tools && $(GO) build -o ../bin/etcd go.etcd.io/etcd/server/v3
+
+.PHONY: profile
+profile: build bench-tool ## write cmd/triglot/default.pgo again, the profile that the compiler follows (7 minutes)
+	cd bench && bin/bench profile
 
 # Needs redis-server, java and ZooKeeper as well: see bench/README.md.
 .PHONY: compare

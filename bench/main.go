@@ -33,6 +33,7 @@ var commands = map[string]func(ctx context.Context, args []string) error{
 	"compare": runCompare,
 	"list":    runList,
 	"plot":    runPlot,
+	"profile": runProfile,
 	"report":  runReport,
 	"restart": runRestart,
 }
