@@ -42,17 +42,18 @@ type conn struct {
 	freed      chan struct{} // capacity 1: held has gone down
 
 	// Processor's.
-	caller  *corepb.Caller // who it speaks for; nil is nobody
-	out     answers
-	watches watchTable
-	batch   []*request    // logged requests that are to be submitted together
-	txns    []*corepb.Txn // memory for what they become
-	flight  []group       // submitted, oldest first
-	flying  int           // requests in flight
-	waiting *request      // the one that needs all before it answered
-	drained bool          // the reader has ended
-	ending  bool          // the connection ends with the answers written so far
-	warned  bool          // a refused ACL has been logged
+	caller   *corepb.Caller // who it speaks for; nil is nobody
+	out      answers
+	watches  watchTable
+	batch    []*request    // logged requests that are to be submitted together
+	commands []*command    // memory for what they become
+	txns     []*corepb.Txn // of these, those that are submitted
+	flight   []group       // submitted, oldest first
+	flying   int           // requests in flight
+	waiting  *request      // the one that needs all before it answered
+	drained  bool          // the reader has ended
+	ending   bool          // the connection ends with the answers written so far
+	warned   bool          // a refused ACL has been logged
 
 	counters connCounters
 }
@@ -62,11 +63,6 @@ type group struct {
 	pending  *core.Pending
 	requests []*request
 }
-
-const (
-	txnsKeptMax   = 16 // so many commands' memory an idle connection keeps,
-	txnOpsKeptMax = 16 // with room for so many ops in each
-)
 
 // submitMax is how many requests go to the log as one group; their answers come together.
 const submitMax = 128

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/triglot/triglot/core"
-	"github.com/triglot/triglot/core/corepb"
 )
 
 func TestJuteIsWrittenAsTheProtocolSays(t *testing.T) {
@@ -123,8 +122,8 @@ func FuzzPacket(f *testing.F) {
 			}
 		}
 		if r.logged() {
-			txn := &corepb.Txn{}
-			if (&conn{}).build(r, txn); len(txn.Then) == 0 {
+			m := &command{}
+			if (&conn{}).build(r, m); len(m.txn.Then) == 0 {
 				t.Error("an empty command")
 			}
 		}

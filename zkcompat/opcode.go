@@ -14,7 +14,7 @@ type opcode struct {
 
 	// Requests that go through the log: build translates one into an op, reply writes what the op answered.
 	logged bool
-	build  func(*conn, *request) *corepb.Op
+	build  func(*conn, *request, *opRoom) *corepb.Op
 	reply  func(*encoder, *core.Result)
 
 	// Requests that are answered from a view. read writes the answer, unless it returns a code for an error.

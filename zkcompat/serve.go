@@ -3,36 +3,38 @@ package zkcompat
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/triglot/triglot/core"
-	"github.com/triglot/triglot/core/corepb"
 )
 
 // submit hands the gathered requests to the log.
 func (c *conn) submit() {
-	for len(c.txns) < len(c.batch) {
-		c.txns = append(c.txns, &corepb.Txn{})
+	for len(c.commands) < len(c.batch) {
+		c.commands = append(c.commands, &command{})
 	}
-	txns := c.txns[:len(c.batch)]
 	for i, r := range c.batch {
-		c.build(r, txns[i])
+		c.build(r, c.commands[i])
+		c.txns = append(c.txns, &c.commands[i].txn)
 		if r.op.code == opCloseSession {
 			// The end of the session is to be answered, not to cut the connection.
 			c.server.leave(c)
 		}
 	}
-	c.flight = append(c.flight, group{c.store.Submit(c.ctx, txns...), c.batch})
+	c.flight = append(c.flight, group{c.store.Submit(c.ctx, c.txns...), c.batch})
 	c.flying += len(c.batch)
-	c.batch = nil
-	for _, txn := range txns { // what they carried is in the log's hands
-		if clear(txn.Then); cap(txn.Then) > txnOpsKeptMax {
-			txn.Then = nil
-		}
+	for i := range c.batch {
+		c.commands[i].end() // the log has a copy
 	}
-	clear(c.txns[min(len(c.txns), txnsKeptMax):])
-	c.txns = c.txns[:min(len(c.txns), txnsKeptMax)]
+	c.batch, c.txns = nil, c.txns[:0]
+	if len(c.commands) > commandsKeptMax {
+		c.commands, c.txns = slices.Clone(c.commands[:commandsKeptMax]), nil
+	}
 }
+
+// commandsKeptMax is how many commands' memory an idle connection keeps.
+const commandsKeptMax = 16
 
 // answerGroup answers the oldest group, whose results are there.
 func (c *conn) answerGroup() error {

@@ -12,26 +12,69 @@ const (
 	noVersion  = -2 // no node ever has it
 )
 
-func buildCreate(c *conn, r *request) *corepb.Op {
-	create := &corepb.NodeCreate{Path: r.path, Data: r.data, Sequential: r.sequential(), TtlMillis: r.ttl}
+// command is a Txn on its way into the log, and memory for its op when it has one.
+type command struct {
+	txn  corepb.Txn
+	then [1]*corepb.Op
+	room opRoom
+}
+
+// opRoom is memory for an op that changes a node.
+type opRoom struct {
+	op      corepb.Op
+	create  *corepb.Op_NodeCreate
+	remove  *corepb.Op_NodeDelete
+	setData *corepb.Op_NodeSetData
+}
+
+// end lets go of what a command carried, and makes it one that can be used again.
+func (m *command) end() {
+	m.txn.Reset()
+	switch op := m.room.op.Op.(type) {
+	case *corepb.Op_NodeCreate:
+		op.NodeCreate.Reset()
+	case *corepb.Op_NodeDelete:
+		op.NodeDelete.Reset()
+	case *corepb.Op_NodeSetData:
+		op.NodeSetData.Reset()
+	}
+}
+
+func buildCreate(c *conn, r *request, room *opRoom) *corepb.Op {
+	if room.create == nil {
+		room.create = &corepb.Op_NodeCreate{NodeCreate: &corepb.NodeCreate{}}
+	}
+	create := room.create.NodeCreate
+	create.Path, create.Data, create.Sequential, create.TtlMillis = r.path, r.data, r.sequential(), r.ttl
 	create.Container = r.mode == modeContainer
 	if r.ephemeral() {
 		create.Owner = c.session
 	}
-	return &corepb.Op{Op: &corepb.Op_NodeCreate{NodeCreate: create}}
+	room.op.Op = room.create
+	return &room.op
 }
 
-func buildDelete(_ *conn, r *request) *corepb.Op {
-	return &corepb.Op{Op: &corepb.Op_NodeDelete{NodeDelete: &corepb.NodeDelete{Path: r.path, Version: r.version}}}
+func buildDelete(_ *conn, r *request, room *opRoom) *corepb.Op {
+	if room.remove == nil {
+		room.remove = &corepb.Op_NodeDelete{NodeDelete: &corepb.NodeDelete{}}
+	}
+	room.remove.NodeDelete.Path, room.remove.NodeDelete.Version = r.path, r.version
+	room.op.Op = room.remove
+	return &room.op
 }
 
-func buildSetData(_ *conn, r *request) *corepb.Op {
-	set := &corepb.NodeSetData{Path: r.path, Data: r.data, Version: r.version}
-	return &corepb.Op{Op: &corepb.Op_NodeSetData{NodeSetData: set}}
+func buildSetData(_ *conn, r *request, room *opRoom) *corepb.Op {
+	if room.setData == nil {
+		room.setData = &corepb.Op_NodeSetData{NodeSetData: &corepb.NodeSetData{}}
+	}
+	set := room.setData.NodeSetData
+	set.Path, set.Data, set.Version = r.path, r.data, r.version
+	room.op.Op = room.setData
+	return &room.op
 }
 
 // buildCheck looks at the root in place of a reserved node, which the store does not know: like those it is always there.
-func buildCheck(_ *conn, r *request) *corepb.Op {
+func buildCheck(_ *conn, r *request, _ *opRoom) *corepb.Op {
 	check := &corepb.NodeCheck{Path: r.path, Version: r.version}
 	if isReservedNode(r.path) {
 		if r.version != anyVersion && r.version != 0 {
@@ -42,7 +85,7 @@ func buildCheck(_ *conn, r *request) *corepb.Op {
 	return &corepb.Op{Op: &corepb.Op_NodeCheck{NodeCheck: check}}
 }
 
-func buildCloseSession(c *conn, _ *request) *corepb.Op {
+func buildCloseSession(c *conn, _ *request, _ *opRoom) *corepb.Op {
 	return &corepb.Op{Op: &corepb.Op_LeaseRevoke{LeaseRevoke: &corepb.LeaseRevoke{Id: c.session}}}
 }
 
@@ -53,11 +96,12 @@ func alwaysFails() *corepb.Op {
 }
 
 // build translates a request into the command that is proposed for it.
-func (c *conn) build(r *request, txn *corepb.Txn) {
+func (c *conn) build(r *request, m *command) {
+	txn := &m.txn
 	txn.AbortOnError, txn.Session, txn.Owner, txn.Caller = true, c.session, c.owner, c.caller
-	txn.Then = txn.Then[:0]
 	if r.op.code != opMulti {
-		txn.Then = append(txn.Then, r.op.build(c, r))
+		m.then[0] = r.op.build(c, r, &m.room)
+		txn.Then = m.then[:]
 		return
 	}
 	for _, item := range r.items {
@@ -66,7 +110,7 @@ func (c *conn) build(r *request, txn *corepb.Txn) {
 			txn.Then = append(txn.Then, alwaysFails())
 			break
 		}
-		txn.Then = append(txn.Then, item.op.build(c, item))
+		txn.Then = append(txn.Then, item.op.build(c, item, &opRoom{}))
 	}
 }
 
