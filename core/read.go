@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"sync"
 
 	"github.com/triglot/triglot/core/corepb"
 	"github.com/triglot/triglot/storage"
@@ -31,9 +32,10 @@ func (t *tx) eachRecord(space byte, key, end []byte, values bool, visit func(key
 	if values {
 		read = iter.Value
 	}
+	var rec storage.Record
 	for iter.Next() {
-		rec, err := storage.DecodeRecord(read())
-		if err != nil {
+		var err error
+		if rec, err = storage.DecodeRecord(read()); err != nil {
 			storage.Fail(t.r, err)
 			return
 		}
@@ -62,6 +64,9 @@ func (t *tx) rangeKeys(op *corepb.Range, out *Result) {
 		most++
 	}
 	var room pieces
+	gathered := gatherings.Get().(*gathering)
+	out.Records = gathered.records
+	defer func() { out.Records = gathered.end(out.Records) }()
 	collect := func(key []byte, rec *storage.Record) bool {
 		if rec.Kind != storage.KindBytes {
 			return true
@@ -97,6 +102,27 @@ func (t *tx) rangeKeys(op *corepb.Range, out *Result) {
 			out.Records[i].Value = nil
 		}
 	}
+}
+
+// gathering is memory in which the records of a range are gathered, while nobody knows how many they will be.
+type gathering struct{ records []KeyRecord }
+
+var gatherings = sync.Pool{New: func() any { return &gathering{} }}
+
+// gatheringMax is how many records' memory is used again.
+const gatheringMax = 1 << 10
+
+// end gives what was gathered memory of its own. Many records keep what they have.
+func (g *gathering) end(records []KeyRecord) []KeyRecord {
+	if cap(records) <= gatheringMax {
+		g.records = records[:0]
+		records = slices.Clone(records)
+		clear(g.records[:cap(g.records)])
+	} else {
+		g.records = nil
+	}
+	gatherings.Put(g)
+	return records
 }
 
 // pieces copies small things that live and end together into few pieces of memory.
