@@ -67,6 +67,7 @@ func serve(cfg *config, unknownVariables []string, stderr io.Writer) error {
 	if len(unknownVariables) > 0 {
 		logger.Warn("environment variables with names of no setting are ignored", "variables", unknownVariables)
 	}
+	paceCollector()
 	stop := stopSignal(logger)
 	n := &node{cfg: cfg, logger: logger, failed: make(chan error, len(protocols.All)+1)}
 	return n.run(stop, stderr)
