@@ -78,7 +78,7 @@ type listed struct {
 
 func TestImportsRunDownwardsOnly(t *testing.T) {
 	dependOnSources(t)
-	list := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	list := exec.Command("go", "list", "-pgo=off", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
 	out, err := list.Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
