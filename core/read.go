@@ -94,6 +94,7 @@ func (t *tx) rangeKeys(op *corepb.Range, out *Result) {
 	if sorted {
 		SortRecords(out.Records, op.SortTarget, op.SortOrder)
 		if op.Limit > 0 && int64(len(out.Records)) > op.Limit {
+			clear(out.Records[op.Limit:])
 			out.Records, out.More = out.Records[:op.Limit], true
 		}
 	}
@@ -114,15 +115,18 @@ const gatheringMax = 1 << 10
 
 // end gives what was gathered memory of its own. Many records keep what they have.
 func (g *gathering) end(records []KeyRecord) []KeyRecord {
-	if cap(records) <= gatheringMax {
-		g.records = records[:0]
-		records = slices.Clone(records)
-		clear(g.records[:cap(g.records)])
-	} else {
+	defer gatherings.Put(g)
+	if cap(records) > gatheringMax {
 		g.records = nil
+		return records
 	}
-	gatherings.Put(g)
-	return records
+	g.records = records[:0]
+	if len(records) == 0 {
+		return nil
+	}
+	own := slices.Clone(records)
+	clear(records)
+	return own
 }
 
 // pieces copies small things that live and end together into few pieces of memory.

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/pflag"
 )
@@ -81,12 +83,7 @@ func steppedAddress(base string, i int) (string, error) {
 		return "", err
 	}
 	if port == "0" {
-		l, err := net.Listen("tcp", base)
-		if err != nil {
-			return "", err
-		}
-		defer l.Close()
-		return l.Addr().String(), nil
+		return freeAddress(host)
 	}
 	n, err := strconv.Atoi(port)
 	if err != nil {
@@ -96,6 +93,32 @@ func steppedAddress(base string, i int) (string, error) {
 		return "", fmt.Errorf("--dev-cluster: port %d of %s is not possible for member %d", n, base, i+1)
 	}
 	return net.JoinHostPort(host, strconv.Itoa(n)), nil
+}
+
+// Ports of our choice are below those that systems give to outgoing connections: until a member takes its port, nothing else should.
+const (
+	freePortFirst = 20000
+	freePorts     = 10000
+	freePortTries = 100
+)
+
+// nextFreePort counts from a point of chance, so that none is chosen twice.
+var nextFreePort = func() *atomic.Int64 {
+	n := &atomic.Int64{}
+	n.Store(rand.Int64N(freePorts))
+	return n
+}()
+
+// freeAddress finds a port of a host that nothing listens on.
+func freeAddress(host string) (at string, err error) {
+	for range freePortTries {
+		at = net.JoinHostPort(host, strconv.FormatInt(freePortFirst+nextFreePort.Add(1)%freePorts, 10))
+		var l net.Listener
+		if l, err = net.Listen("tcp", at); err == nil {
+			return at, l.Close()
+		}
+	}
+	return "", err
 }
 
 // memberSettings is the file of a member: its own settings, and those given to the whole that are not the defaults.
