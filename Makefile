@@ -64,7 +64,7 @@ bench-tool: ## build bench/bin/bench, the tool that compares, and bench/bin/etcd
 	cd bench/tools && $(GO) build -o ../bin/etcd go.etcd.io/etcd/server/v3
 
 .PHONY: profile
-profile: build bench-tool ## write cmd/triglot/default.pgo again, the profile that the compiler follows (7 minutes)
+profile: build bench-tool ## write cmd/triglot/default.pgo again, the profile that the compiler follows (5 minutes)
 	cd bench && bin/bench profile
 
 # Needs redis-server, java and ZooKeeper as well: see bench/README.md.

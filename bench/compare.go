@@ -168,16 +168,11 @@ func tryQuietly(ctx context.Context, server Server, cfg Config, dir string, quie
 
 // try measures a freshly started server.
 func try(ctx context.Context, server Server, cfg Config, dir string) (*Result, error) {
-	dir, err := freshDir(dir)
+	c, end, err := server.startFresh(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	c, err := server.start(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	defer c.stop()
+	defer end()
 	cfg.Target = c.target
 	result, err := measure(ctx, cfg, c.meter)
 	if err != nil {

@@ -35,6 +35,7 @@ func runProfile(ctx context.Context, args []string) error {
 		return err
 	}
 	var profiles []*profile.Profile
+	wanted := splitList(*workloads)
 	fmt.Fprintln(os.Stderr, "profiling; each workload takes its duration and a start and a load before it")
 	for _, file := range splitList(*files) {
 		spec, err := loadSpec(file)
@@ -47,7 +48,7 @@ func runProfile(ctx context.Context, args []string) error {
 		server := spec.Servers[0]
 		server.Command = append(slices.Clone(server.Command), servesProfiles...)
 		for _, cfg := range spec.Workloads {
-			if !slices.Contains(splitList(*workloads), cfg.Name) {
+			if !slices.Contains(wanted, cfg.Name) {
 				continue
 			}
 			cfg.Warmup.Duration = min(cfg.Warmup.Duration, profileWarmupMax)
@@ -76,16 +77,11 @@ func runProfile(ctx context.Context, args []string) error {
 
 // profileOne profiles a freshly started server while a workload is measured on it. The profile is nil when it does not serve that.
 func profileOne(ctx context.Context, server Server, cfg Config, dir string) (p *profile.Profile, err error) {
-	dir, err = freshDir(dir)
+	c, end, err := server.startFresh(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	c, err := server.start(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	defer c.stop()
+	defer end()
 	port, err := c.nodes[0].Port("metrics")
 	if err != nil {
 		return nil, err

@@ -82,6 +82,21 @@ func (s Server) start(ctx context.Context, dir string) (_ *cluster, err error) {
 	return c, c.waitReady(ctx)
 }
 
+// startFresh is start in a directory of its own inside another. end stops the nodes and removes it.
+func (s Server) startFresh(ctx context.Context, within string) (c *cluster, end func(), err error) {
+	dir, err := freshDir(within)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c, err = s.start(ctx, dir); err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return c, func() {
+		c.stop()
+		os.RemoveAll(dir)
+	}, nil
+}
+
 // prepare renders every node's files and command before the ports they name are
 // let go for the nodes to take.
 func (c *cluster) prepare(s Server) (err error) {

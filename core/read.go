@@ -66,7 +66,10 @@ func (t *tx) rangeKeys(op *corepb.Range, out *Result) {
 	var room pieces
 	gathered := gatherings.Get().(*gathering)
 	out.Records = gathered.records
-	defer func() { out.Records = gathered.end(out.Records) }()
+	defer func() {
+		out.Records = gathered.end(out.Records)
+		gatherings.Put(gathered)
+	}()
 	collect := func(key []byte, rec *storage.Record) bool {
 		if rec.Kind != storage.KindBytes {
 			return true
@@ -115,7 +118,6 @@ const gatheringMax = 1 << 10
 
 // end gives what was gathered memory of its own. Many records keep what they have.
 func (g *gathering) end(records []KeyRecord) []KeyRecord {
-	defer gatherings.Put(g)
 	if cap(records) > gatheringMax {
 		g.records = nil
 		return records

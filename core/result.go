@@ -23,7 +23,7 @@ var endedResults = sync.Pool{New: func() any { return &TxnResult{} }}
 func newTxnResult() *TxnResult { return endedResults.Get().(*TxnResult) }
 
 // Recycle lets results be used for other commands. Nobody may look at them any more; what they point to stays as it is.
-func Recycle(results []*TxnResult) {
+func Recycle(results ...*TxnResult) {
 	for _, r := range results {
 		r.end()
 	}

@@ -185,7 +185,7 @@ func (s *kvService) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse,
 	s.fillHeader(&a.header, result.Revision)
 	a.response.Header = &a.header
 	fillPut(&a.response, r.Key, &result.Results[0])
-	core.Recycle([]*core.TxnResult{result})
+	core.Recycle(result)
 	return &a.response, nil
 }
 

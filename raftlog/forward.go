@@ -92,7 +92,7 @@ func (o *outstanding) applied(n *Node, seqs []uint64) error {
 		switch {
 		case len(o.sent) > 0 && o.sent[0].first == seqs[0] && o.sent[0].count <= len(seqs):
 			seqs = seqs[o.sent[0].count:]
-			if !o.sent[0].change {
+			if !o.sent[0].change { // whose memory is the context of what was proposed
 				n.queue.reuse(&o.sent[0].chunk)
 			}
 			o.pop()

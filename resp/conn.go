@@ -305,12 +305,12 @@ func (c *conn) settle() {
 		return
 	}
 	c.closeView()
-	var done []*core.TxnResult
+	var results []*core.TxnResult
 	var err error
 	if len(g.txns) > 0 {
-		done, err = c.submit(g.txns...)
+		results, err = c.submit(g.txns...)
 	}
-	results := done
+	rest := results
 	silent := c.silent
 	for i := range g.items {
 		item := &g.items[i]
@@ -321,16 +321,16 @@ func (c *conn) settle() {
 		case err != nil:
 			c.out.fail(err)
 		default:
-			if results[0].Err != nil {
-				c.out.fail(results[0].Err)
+			if rest[0].Err != nil {
+				c.out.fail(rest[0].Err)
 			} else {
-				item.plan.reply(&c.out, results[0].Results)
+				item.plan.reply(&c.out, rest[0].Results)
 			}
-			results = results[1:]
+			rest = rest[1:]
 		}
 		c.mute()
 	}
-	core.Recycle(done)
+	core.Recycle(results...)
 	c.silent = silent
 	g.end()
 }

@@ -67,12 +67,13 @@ const (
 
 // newLayer makes an empty layer, with room for as many rows as the one before it has, nil for none.
 func newLayer(before *layer) *layer {
-	l := &layer{}
-	if before != nil {
-		l.made, l.log = make([]*layerRow, 0, len(before.made)), make([]*layerRow, 0, len(before.log))
+	if before == nil {
+		return &layer{rows: map[string]*layerRow{}}
 	}
-	l.rows = make(map[string]*layerRow, cap(l.made))
-	return l
+	return &layer{
+		rows: make(map[string]*layerRow, len(before.rows)), // without those that came and went
+		made: make([]*layerRow, 0, len(before.made)), log: make([]*layerRow, 0, len(before.log)),
+	}
 }
 
 func (l *layer) isEmpty() bool {

@@ -27,10 +27,9 @@ func (c *conn) submit() {
 	for i := range c.batch {
 		c.commands[i].end() // the log has a copy
 	}
+	clear(c.txns)
 	c.batch, c.txns = nil, c.txns[:0]
-	if len(c.commands) > commandsKeptMax {
-		c.commands, c.txns = slices.Clone(c.commands[:commandsKeptMax]), nil
-	}
+	c.commands = slices.Delete(c.commands, min(commandsKeptMax, len(c.commands)), len(c.commands))
 }
 
 // commandsKeptMax is how many commands' memory an idle connection keeps.
@@ -61,7 +60,7 @@ func (c *conn) answerGroup() error {
 			return nil
 		}
 	}
-	core.Recycle(results)
+	core.Recycle(results...)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/spf13/pflag"
 )
@@ -116,6 +117,9 @@ func freeAddress(host string) (at string, err error) {
 		var l net.Listener
 		if l, err = net.Listen("tcp", at); err == nil {
 			return at, l.Close()
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
 		}
 	}
 	return "", err
