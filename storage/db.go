@@ -31,10 +31,11 @@ type DB struct {
 	compacted  chan struct{}           // capacity 1: a compaction has ended
 	spare      atomic.Pointer[overlay] // of the last batch, for the next one
 
-	files   atomic.Uint64 // counts the changes of what files there are
-	behind  atomic.Bool   // compactions are, as of the last change
-	tables  atomic.Int64  // bytes of the tables of the present state, as they were measured last
-	resized chan struct{} // capacity 1: they have changed since
+	files     atomic.Uint64 // counts the changes of what files there are
+	behind    atomic.Bool   // compactions are, as of the last change
+	tables    atomic.Int64  // bytes of the tables of the present state, as they were measured last
+	measuring sync.Mutex    // held from a measurement until it is stored
+	resized   chan struct{} // capacity 1: they have changed since
 
 	flushed    chan struct{} // capacity 1: any number of flushes are one piece of news
 	flushEnd   chan struct{} // closed to stop the flush watcher
@@ -138,8 +139,12 @@ func (db *DB) Flush() error {
 	})
 }
 
+// defragmentPatience is how long Defragment waits for those who read what was there before it. It is enough for requests;
+// whoever copies the whole state may take hours.
+const defragmentPatience = time.Second
+
 // Defragment rewrites everything on disk, so that what was overwritten, deleted or purged takes no room any more, unless a
-// view still shows it. Readers and writers go on. It reads and writes everything once, and ends early when ctx does. The
+// view that lasts still shows it. Readers and writers go on. It reads and writes everything once, and ends early when ctx does. The
 // files that it replaced are removed soon after.
 func (db *DB) Defragment(ctx context.Context) error {
 	before := db.View()
@@ -151,13 +156,8 @@ func (db *DB) Defragment(ctx context.Context) error {
 	if err := db.Flush(); err != nil { // what is still above the tables takes part
 		return err
 	}
-	// The flush put another ground in the place of the old one, which keeps what it shows for as long as it is there.
-	if old.refs.Load() == 0 {
-		select {
-		case <-old.closed:
-		case <-db.failure.happened:
-			return db.Err()
-		}
+	if err := db.awaitReaders(ctx, old); err != nil {
+		return err
 	}
 	open := db.View() // keeps the engine open
 	defer open.Release()
@@ -171,6 +171,27 @@ func (db *DB) Defragment(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// awaitReaders waits until nobody reads old any more, if a flush has put another ground in its place, but not for long.
+func (db *DB) awaitReaders(ctx context.Context, old *ground) error {
+	now := db.View()
+	same := now.Err() == nil && now.pinned.ground == old
+	now.Release()
+	if same { // nothing was flushed: what it shows is the present state
+		return nil
+	}
+	patience := time.NewTimer(defragmentPatience)
+	defer patience.Stop()
+	select {
+	case <-old.closed:
+	case <-patience.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-db.failure.happened:
+		return db.Err()
+	}
+	return nil
 }
 
 // watchFlushes calls OnFlush after flushes, and measures what they and compactions have left. It is a goroutine of its own because Pebble reports flushes under its locks.

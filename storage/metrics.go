@@ -95,8 +95,10 @@ func (db *DB) noteSize() {
 	}
 }
 
-// measure looks how large the tables are, and lets go of those that were replaced.
+// measure looks how large the tables are, and lets go of those that were replaced. The figure that stays is the latest.
 func (db *DB) measure() {
+	db.measuring.Lock()
+	defer db.measuring.Unlock()
 	open := db.View() // keeps the engine open
 	defer open.Release()
 	if open.Err() != nil {
