@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -15,9 +16,9 @@ import (
 
 // How a layer gets to Pebble: as finished tables, which Pebble takes in as one step. There is a table for each group of ours
 // that lies together, so that the log, to which rows are only added, gets to the last level at once, where it stays: it is
-// half of what is written, and no compaction moves it.
+// half of what is written, and no compaction moves it. The rows of the history, which follow from it, come later: see gather.go.
 //
-// A layer that is small, because somebody could not wait, goes through a memtable instead: five files and their syncs would
+// A layer that is small, because somebody could not wait, goes through a memtable instead: four files and their syncs would
 // cost more. So does every layer when the engine has a log of its own, which after a crash must hold all that it wrote.
 
 // freeze gives commits a new layer and sends the present one to Pebble. It waits for the one before it. It runs guarded.
@@ -46,18 +47,22 @@ func (e *engine) freezeLocked() error {
 // awaitDrained returns when no layer is frozen. The caller holds committing, which is let go of meanwhile.
 func (e *engine) awaitDrained() error {
 	for e.frozen != nil {
-		drained := e.drained
-		e.db.committing.Unlock()
-		select {
-		case <-drained:
-		case <-e.db.failure.happened:
-		}
-		e.db.committing.Lock()
-		if err := e.db.Err(); err != nil {
+		if err := e.await(e.drained); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// await returns when something is closed, without what the caller holds meanwhile, which is committing.
+func (e *engine) await(end <-chan struct{}) error {
+	e.db.committing.Unlock()
+	select {
+	case <-end:
+	case <-e.db.failure.happened:
+	}
+	e.db.committing.Lock()
+	return e.db.Err()
 }
 
 // drainLocked brings all that was committed to Pebble. The caller holds committing, which is let go of meanwhile.
@@ -65,7 +70,10 @@ func (e *engine) drainLocked() error {
 	if err := e.freezeLocked(); err != nil {
 		return err
 	}
-	return e.awaitDrained()
+	if err := e.awaitDrained(); err != nil {
+		return err
+	}
+	return e.fileAllLocked()
 }
 
 // drain is drainLocked for who does not hold committing. It runs guarded.
@@ -80,48 +88,53 @@ func (e *engine) drain() error {
 func (e *engine) drainFrozen(l *layer, number uint64, drained chan<- struct{}) {
 	db := e.db
 	defer db.guards.Done()
-	rows := l.sorted()
-	var err error
-	if db.options.EngineWAL || l.held < int(db.options.MemtableBytes)/ingestFraction {
-		err = e.writeRows(l, rows)
-	} else {
-		err = e.ingestRows(l, rows, number)
-	}
-	if err != nil {
+	if err := e.writeParts(e.partsOf(l), l.held, number); err != nil {
 		return
 	}
+	run := l.history()
 	db.committing.Lock()
 	defer db.committing.Unlock()
 	e.frozen = nil
-	e.noteLayers()
-	if p := db.current.Load(); p.engine == e && p.ground != nil {
-		e.raise(p)
-	}
+	e.gather(run)
+	e.raiseLocked()
 	close(drained)
 	e.release()
+}
+
+// raiseLocked publishes the present state over Pebble as it is now, unless it is another engine's. The caller holds committing.
+func (e *engine) raiseLocked() {
+	e.noteLayers()
+	if p := e.db.current.Load(); p.engine == e && p.ground != nil {
+		e.raise(p)
+	}
+}
+
+// writeParts writes what takes so much memory to Pebble, as one step. An error ends the database.
+func (e *engine) writeParts(parts []part, held int, number uint64) error {
+	if e.db.options.EngineWAL || held < int(e.db.options.MemtableBytes)/ingestFraction {
+		return e.writeRows(parts)
+	}
+	return e.ingestRows(parts, number)
 }
 
 // ingestFraction says which part of a full layer is enough to make tables of it.
 const ingestFraction = 4
 
-// sorted gives the newest versions in the order of the keys, without what is not needed below. Nobody writes to the layer
-// any more.
-func (l *layer) sorted() []*layerRow {
+// sorted gives the newest versions, without what is not needed below, and the rows of the log, each in the order of the keys.
+// Nobody writes to the layer any more.
+func (l *layer) sorted() (rows, log []*layerRow) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	others := make([]*layerRow, 0, len(l.made))
+	rows = make([]*layerRow, 0, len(l.made))
 	for _, row := range l.made {
 		if !row.gone && (!row.lone || !row.deleted) {
-			others = append(others, row)
+			rows = append(rows, row)
 		}
 	}
-	sortRows(others)
-	log := slices.Clone(l.log)
+	log = slices.Clone(l.log)
+	sortRows(rows)
 	sortRows(log)
-	history := l.history()
-	sortRows(history)
-	below, _ := slices.BinarySearchFunc(others, string([]byte{tableLog}), func(row *layerRow, key string) int { return cmp.Compare(row.key, key) })
-	return slices.Concat(others[:below], log, history, others[below:])
+	return rows, log
 }
 
 func sortRows(rows []*layerRow) {
@@ -131,27 +144,49 @@ func sortRows(rows []*layerRow) {
 	}
 }
 
-// history makes the history rows of the log's. mu is held.
-func (l *layer) history() []*layerRow {
-	made, room := make([]layerRow, len(l.log)), arena{}
-	rows := make([]*layerRow, len(l.log))
-	for i, row := range l.log {
-		made[i].key, made[i].value = room.historyOf(row.key, row.value)
-		rows[i] = &made[i]
-	}
-	return rows
+// part is what a drain writes of a group of tables, in the order of the keys.
+type part struct {
+	group int
+	rows  iter.Seq[layerFound]
 }
 
-// writeRows writes a layer as a batch.
-func (e *engine) writeRows(l *layer, rows []*layerRow) error {
+// partsOf gives what is to be written of a layer. Each part has rows.
+func (e *engine) partsOf(l *layer) []part {
+	rows, log := l.sorted()
+	parts := []part{{groupMeta, slices.Values([]layerFound{historyReach(e.historyTo.Load()), {key: string(stateKey), value: l.state.Append(nil)}})}}
+	above, _ := slices.BinarySearchFunc(rows, string([]byte{tableLog}), func(row *layerRow, key string) int { return cmp.Compare(row.key, key) })
+	for _, p := range []struct {
+		group int
+		rows  []*layerRow
+	}{{groupBelow, rows[:above]}, {groupLog, log}, {groupAbove, rows[above:]}} {
+		if len(p.rows) > 0 {
+			parts = append(parts, part{p.group, newestOf(p.rows)})
+		}
+	}
+	return parts
+}
+
+func newestOf(rows []*layerRow) iter.Seq[layerFound] {
+	return func(yield func(layerFound) bool) {
+		for _, row := range rows {
+			if !yield(layerFound{row.key, row.value, row.deleted}) {
+				return
+			}
+		}
+	}
+}
+
+// writeRows writes as a batch.
+func (e *engine) writeRows(parts []part) error {
 	pb := e.pebble.NewBatch()
 	// An unindexed batch in memory cannot fail to take an operation; its errors are for indexed and closed ones.
-	_ = pb.Set(stateKey, l.state.Append(nil), nil)
-	for _, row := range rows {
-		if row.deleted {
-			_ = pb.Delete(stringBytes(row.key), nil)
-		} else {
-			_ = pb.Set(stringBytes(row.key), row.value, nil)
+	for _, p := range parts {
+		for row := range p.rows {
+			if row.deleted {
+				_ = pb.Delete(stringBytes(row.key), nil)
+			} else {
+				_ = pb.Set(stringBytes(row.key), row.value, nil)
+			}
 		}
 	}
 	return e.apply(pb)
@@ -160,7 +195,7 @@ func (e *engine) writeRows(l *layer, rows []*layerRow) error {
 // ingestFillMax is how full L0 may be when tables are added to it; from 1 on Pebble compacts it, and so always makes room again.
 // (Its number of sublevels would not do: tables of which each overlaps with the one before alone make many, and bother nobody.)
 // Pebble stops writers that go through a memtable when compactions are behind, and does not stop tables.
-const ingestFillMax = 10
+const ingestFillMax = 5.0
 
 // awaitCompactions returns when L0 has room for more.
 func (e *engine) awaitCompactions() error {
@@ -176,12 +211,12 @@ func (e *engine) awaitCompactions() error {
 	return nil
 }
 
-// ingestRows writes a layer as tables.
-func (e *engine) ingestRows(l *layer, rows []*layerRow, number uint64) error {
+// ingestRows writes as tables.
+func (e *engine) ingestRows(parts []part, number uint64) error {
 	if err := e.awaitCompactions(); err != nil {
 		return err
 	}
-	paths, err := e.writeTables(l, rows, number)
+	paths, err := e.writeTables(parts, number)
 	if err == nil {
 		err = e.pebble.Ingest(context.Background(), paths)
 	}
@@ -199,7 +234,14 @@ func (e *engine) ingestRows(l *layer, rows []*layerRow, number uint64) error {
 // layer and lies apart, or else each layer would overlap with all others.
 var groups = [...][]byte{{tableMeta}, {tableMeta + 1}, {tableLog}, {tableLog + 1}, {tableHistory + 1}}
 
-const groupLog = 2
+// Places in groups.
+const (
+	groupMeta = iota
+	groupBelow
+	groupLog
+	groupHistory
+	groupAbove
+)
 
 // groupOf says in which group a key is.
 func groupOf(key string) int {
@@ -218,17 +260,10 @@ func groupOfKey(key []byte) (policy pebble.SpanPolicy, end []byte, err error) {
 	return policy, end, nil
 }
 
-func (e *engine) writeTables(l *layer, rows []*layerRow, number uint64) (paths []string, err error) {
-	state := &layerRow{key: string(stateKey), layerVersion: layerVersion{value: l.state.Append(nil)}}
-	for rows = append([]*layerRow{state}, rows...); len(rows) > 0; {
-		group, to := groupOf(rows[0].key), 1
-		for to < len(rows) && groupOf(rows[to].key) == group {
-			to++
-		}
-		part := rows[:to]
-		rows = rows[to:]
-		path := e.db.path(fmt.Sprintf("%s%06d-%d", layerPrefix, number, group))
-		if err := e.writeTable(path, group, part); err != nil {
+func (e *engine) writeTables(parts []part, number uint64) (paths []string, err error) {
+	for _, p := range parts {
+		path := e.db.path(fmt.Sprintf("%s%06d-%d", layerPrefix, number, p.group))
+		if err := e.writeTable(path, p); err != nil {
 			return nil, err
 		}
 		paths = append(paths, path)
@@ -237,17 +272,17 @@ func (e *engine) writeTables(l *layer, rows []*layerRow, number uint64) (paths [
 }
 
 // writeTable writes a table that is on disk for good when it returns.
-func (e *engine) writeTable(path string, group int, rows []*layerRow) error {
+func (e *engine) writeTable(path string, p part) error {
 	f, err := e.db.options.FS.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
 	level := 0
-	if group == groupLog {
+	if p.group == groupLog {
 		level = lastLevel
 	}
 	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), e.options.MakeWriterOptions(level, e.pebble.TableFormat()))
-	for _, row := range rows {
+	for row := range p.rows {
 		if row.deleted {
 			err = w.Delete(stringBytes(row.key))
 		} else {

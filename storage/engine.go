@@ -27,7 +27,11 @@ type engine struct {
 	drained chan struct{} // closed when the frozen layer is in Pebble
 	drains  uint64        // layers frozen so far
 	ground  *ground
-	above   atomic.Int64 // bytes of the two layers
+	above   atomic.Int64 // bytes of the two layers, and of what is gathered
+
+	gathered  []*historyRun // history rows of what is below the layers that are not in Pebble; shared with views
+	filed     chan struct{} // closed when those of them that are being filed are in Pebble, nil if none are
+	historyTo atomic.Int64  // the revision up to which those in Pebble go at least
 
 	// installed is the index of the snapshot that this generation began as, 0 if it began empty.
 	installed uint64
@@ -65,7 +69,7 @@ func (e *engine) load() (State, *Leases, error) {
 	}
 	p := e.pin(0, e.ground, state, leases)
 	defer p.release()
-	if err := leases.load(p); err != nil {
+	if err := errors.Join(leases.load(p), e.loadHistory(p)); err != nil {
 		return State{}, nil, err
 	}
 	return state, leases, e.purge.load(e)
@@ -125,6 +129,12 @@ func (p *pinned) lookUp(key []byte, use func(stored []byte)) (present bool, err 
 				use(stored)
 			}
 			return present, nil
+		}
+	}
+	for _, r := range p.gathered {
+		if stored, present := r.get(key); present {
+			use(stored)
+			return true, nil
 		}
 	}
 	rows, err := p.ground.lookup(key)

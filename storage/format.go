@@ -14,8 +14,8 @@ import (
 // The version of everything this package stores: tables, codecs, and Pebble's own format. It goes up with any change
 // that an older program would misread. The file holds the words below and the number.
 const (
-	formatVersion  = 4
-	formatOldest   = 3 // that is read, and becomes formatVersion: it lacks values that are apart from their records
+	formatVersion  = 5
+	formatOldest   = 3 // that is read, and becomes formatVersion: it lacks values that are apart from their records, and history that is not in its table yet
 	formatFile     = "FORMAT"
 	formatPreamble = "triglot storage "
 	engineFormat   = pebble.FormatValueSeparation

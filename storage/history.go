@@ -47,7 +47,12 @@ func (b *Batch) AppendEvent(e *Event) {
 
 // historyRowBytes is the size of the history row of a key that points to a row of the log with a value of so many bytes.
 func historyRowBytes(key []byte, logBytes int) int {
-	return 1 + len(key) + bytes.Count(key, []byte{escapeByte}) + 2 + 12 + 1 + uvarintLen(logBytes)
+	return historyKeyBytes(key) + 1 + uvarintLen(logBytes)
+}
+
+// historyKeyBytes is the size of the key of such a row.
+func historyKeyBytes(key []byte) int {
+	return 1 + len(key) + bytes.Count(key, []byte{escapeByte}) + 2 + 12
 }
 
 // versionBytes is what AppendEvent once added for a version of a key.
@@ -62,17 +67,22 @@ func (b *Batch) versionBytes(key []byte, record *Record) int64 {
 
 // historyOf gives the history row that goes with a row of the log, one that AppendEvent made.
 func (a *arena) historyOf(logKey string, logged []byte) (key string, value []byte) {
-	revision, sub, _ := SplitLog(stringBytes(logKey))
 	d := decoder{rest: logged}
 	e := d.eventHead()
-	row := HistoryKey(a.take(historyRowBytes(e.Key, len(logged))), e.Key, revision, sub)
-	n := len(row)
+	row, keyEnd := appendHistoryRow(a.take(historyRowBytes(e.Key, len(logged))), logKey, &e, len(logged))
+	return bytesString(row[:keyEnd]), row[keyEnd:]
+}
+
+// appendHistoryRow appends the key, which ends at keyEnd, and the value of the history row that goes with an event in the log.
+func appendHistoryRow(dst []byte, logKey string, e *Event, logBytes int) (row []byte, keyEnd int) {
+	revision, sub, _ := SplitLog(stringBytes(logKey))
+	row = HistoryKey(dst, e.Key, revision, sub)
+	keyEnd = len(row)
 	flags := byte(0)
 	if e.Type == EventDelete {
 		flags = historyTombstone
 	}
-	row = binary.AppendUvarint(append(row, flags), uint64(len(logged)))
-	return bytesString(row[:n]), row[n:]
+	return binary.AppendUvarint(append(row, flags), uint64(logBytes)), keyEnd
 }
 
 // historyRow is a row of the history table.

@@ -35,9 +35,9 @@ type Iterator struct {
 	batch     *Batch // nil for a View
 	overlay   btree.MapIter[string, *entry]
 	overlayOK bool
-	layers    []*layerCursor
+	layers    []cursor // of layers and of history rows below them
 	baseOK    bool
-	at        [4]bool // overlay, layers, base
+	at        [5]bool // overlay, layers, base
 	top       int
 }
 
@@ -45,8 +45,16 @@ type Iterator struct {
 const (
 	atOverlay = 0
 	atLayers  = 1
-	atBase    = 3
+	atBase    = 4
 )
+
+// cursor goes over what lies over the base, within the bounds of a scan and in its direction.
+type cursor interface {
+	// seek goes to the first row at or above a key, downwards to the last one below it, nil for the end.
+	seek(key []byte)
+	step()
+	current() (key string, value []byte, deleted, ok bool)
+}
 
 // begin sets the iterator on what a view shows.
 func (it *Iterator) begin(p *pinned) error {
@@ -56,13 +64,25 @@ func (it *Iterator) begin(p *pinned) error {
 	}
 	it.base, it.pinned = base, p
 	for _, l := range p.layers {
-		c := newLayerCursor(l, p.commit, it.lower, it.upper, it.reverse)
-		c.seek(it.first())
-		if _, _, _, ok := c.current(); ok {
-			it.layers = append(it.layers, c)
-		}
+		it.put(newLayerCursor(l, p.commit, it.lower, it.upper, it.reverse))
+	}
+	if len(p.gathered) > 0 && reaches(it.lower, it.upper, tableHistory, tableHistory) {
+		it.put(newRunsCursor(p.gathered, it.lower, it.upper, it.reverse))
 	}
 	return nil
+}
+
+// put puts a cursor over the base and what is over it already, unless it has nothing.
+func (it *Iterator) put(c cursor) {
+	c.seek(it.first())
+	if _, _, _, ok := c.current(); ok {
+		it.layers = append(it.layers, c)
+	}
+}
+
+// reaches says whether an interval of keys may hold rows of tables.
+func reaches(lower, upper []byte, first, last byte) bool {
+	return bytesString(lower) < string([]byte{last + 1}) && (upper == nil || bytesString(upper) > string([]byte{first}))
 }
 
 // first is where the scan starts, for seek.
@@ -294,7 +314,7 @@ func (it *Iterator) step() {
 func (it *Iterator) merge() bool {
 	for {
 		if !it.checkBase() && it.reader.failed() {
-			it.at = [4]bool{}
+			it.at = [5]bool{}
 			return false
 		}
 		if !it.nearest() {
@@ -318,7 +338,7 @@ func (it *Iterator) merge() bool {
 
 // nearest finds out what stands on the nearest key, and whether anything does.
 func (it *Iterator) nearest() bool {
-	it.at = [4]bool{}
+	it.at = [5]bool{}
 	it.top = -1
 	var best string
 	consider := func(place int, key string) {
@@ -331,7 +351,7 @@ func (it *Iterator) nearest() bool {
 		}
 		switch {
 		case order < 0:
-			it.at = [4]bool{}
+			it.at = [5]bool{}
 			it.at[place], it.top, best = true, place, key
 		case order == 0:
 			it.at[place] = true

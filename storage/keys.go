@@ -7,7 +7,7 @@ import (
 
 // The first byte of every key names its table. The numbers are stored.
 const (
-	tableMeta       byte = 0x01 // name -> State, purge progress
+	tableMeta       byte = 0x01 // name -> State, reach of the history, purge progress
 	tableCurrent    byte = 0x02 // space, key -> Record
 	tableLog        byte = 0x03 // revision, sub -> Event
 	tableHistory    byte = 0x04 // key, revision descending, sub descending -> pointer into the log
@@ -28,8 +28,9 @@ const (
 )
 
 var (
-	stateKey = append([]byte{tableMeta}, "state"...)
-	purgeKey = append([]byte{tableMeta}, "purge"...)
+	historyKey = append([]byte{tableMeta}, "history"...)
+	stateKey   = append([]byte{tableMeta}, "state"...)
+	purgeKey   = append([]byte{tableMeta}, "purge"...)
 )
 
 // All builders append to dst and return it. Numbers are written so that byte order is number order, negative numbers

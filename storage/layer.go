@@ -250,7 +250,7 @@ const (
 )
 
 func newLayerCursor(l *layer, commit uint64, lower, upper []byte, reverse bool) *layerCursor {
-	if bytesString(lower) < string([]byte{tableHistory + 1}) && (upper == nil || bytesString(upper) > string([]byte{tableLog})) {
+	if reaches(lower, upper, tableLog, tableHistory) {
 		l.bringInOrder(true)
 	}
 	if !isHistorical(lower) {

@@ -83,7 +83,7 @@ func (e *engine) noteLayers() {
 	if e.frozen != nil {
 		held += e.frozen.held
 	}
-	e.above.Store(int64(held))
+	e.above.Store(int64(held + bytesOf(e.gathered)))
 }
 
 // noteSize says that the tables have changed. Pebble's numbers cannot be asked for where it says so.

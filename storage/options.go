@@ -78,9 +78,10 @@ func (o Options) engine(db *DB) *pebble.Options {
 
 		DisableTableStats:           o.noTableStats,
 		MemTableStopWritesThreshold: 3,
-		// Each compaction of L0 rewrites what it overlaps in the level below, so some layers are gathered first. What is
-		// read often is in the cache of rows and does not see the levels. Writers are stopped only when hopelessly behind.
-		L0CompactionThreshold: 8,
+		// Each compaction of L0 rewrites what it overlaps in the level below, so eight layers are gathered first: half as many
+		// as is said here. What is read often is in the cache of rows and does not see the levels. Writers are stopped only
+		// when hopelessly behind.
+		L0CompactionThreshold: 16,
 		// Tables that hardly overlap are not many at any key, and each of them costs a scan.
 		L0CompactionFileThreshold:  64,
 		L0StopWritesThreshold:      64,

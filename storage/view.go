@@ -24,10 +24,11 @@ type View struct {
 type pinned struct {
 	engine *engine
 	*hold
-	ground *ground  // nil once the database is closed
-	layers []*layer // above it, the newest first
-	state  State
-	leases *Leases
+	ground   *ground       // nil once the database is closed
+	layers   []*layer      // above it, the newest first
+	gathered []*historyRun // history rows between them
+	state    State
+	leases   *Leases
 }
 
 // hold is all that must be remembered of what is pinned to tell which commits are still looked at.
@@ -141,7 +142,7 @@ func (p *pinned) view() *View {
 // before it brought down. The caller holds committing, and the engine.
 func (e *engine) pin(commit uint64, on *ground, state State, leases *Leases) *pinned {
 	p := &pinned{
-		engine: e, hold: &hold{generation: e.name, commit: commit}, ground: on, layers: []*layer{e.active}, state: state, leases: leases,
+		engine: e, hold: &hold{generation: e.name, commit: commit}, ground: on, layers: []*layer{e.active}, gathered: e.gathered, state: state, leases: leases,
 	}
 	if e.frozen != nil {
 		p.layers = append(p.layers, e.frozen)
