@@ -44,7 +44,7 @@
 //   - A layer is drained on a goroutine that ends with it. Commits wait for it when the next layer is full. Close waits for it.
 //   - History rows that were gathered are filed on a goroutine that ends with it. Flushes and purges wait for it, and so does Close.
 //   - A snapshot of Pebble is closed on a goroutine that starts when nobody looks at it any more, and the iterators that stand ready
-//     for lookups in it on one that starts when another takes its place. Close waits for both.
+//     for lookups and scans in it on one that starts when another takes its place. Close waits for both.
 //   - Close waits for views on a goroutine that ends when the last one is released.
 //   - An engine that was replaced is closed and removed on a goroutine that starts when its last view is released. Close
 //     waits for it.

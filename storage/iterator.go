@@ -3,7 +3,6 @@ package storage
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"strings"
 	"unsafe"
 
@@ -22,6 +21,7 @@ import (
 // A failure ends it and latches on the reader it came from. It belongs to one goroutine.
 type Iterator struct {
 	base    *pebble.Iterator // nil when the reader has failed: nothing to go over
+	opened  lookup           // what base is of
 	reader  latch
 	pinned  *pinned
 	apart   apartReader
@@ -58,11 +58,11 @@ type cursor interface {
 
 // begin sets the iterator on what a view shows.
 func (it *Iterator) begin(p *pinned) error {
-	base, err := p.ground.snapshot.NewIter(&pebble.IterOptions{LowerBound: it.lower, UpperBound: it.upper})
+	opened, err := p.ground.scan(it.lower, it.upper)
 	if err != nil {
-		return fmt.Errorf("storage: scan: %w", err)
+		return err
 	}
-	it.base, it.pinned = base, p
+	it.opened, it.base, it.pinned = opened, opened.rows, p
 	for _, l := range p.layers {
 		it.put(newLayerCursor(l, p.commit, it.lower, it.upper, it.reverse))
 	}
@@ -228,7 +228,7 @@ func (it *Iterator) Close() {
 	if it.base == nil {
 		return
 	}
-	if err := errors.Join(it.apart.close(), it.base.Close()); err != nil {
+	if err := errors.Join(it.apart.close(), it.pinned.ground.leave(it.opened)); err != nil {
 		it.reader.fail(err)
 	}
 	it.base = nil
