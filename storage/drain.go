@@ -91,11 +91,11 @@ func (e *engine) drainFrozen(l *layer, number uint64, drained chan<- struct{}) {
 	if err := e.writeParts(e.partsOf(l), l.held, number); err != nil {
 		return
 	}
-	run := l.history()
+	runs := l.history()
 	db.committing.Lock()
 	defer db.committing.Unlock()
 	e.frozen = nil
-	e.gather(run)
+	e.gather(runs)
 	e.raiseLocked()
 	close(drained)
 	e.release()

@@ -25,7 +25,7 @@ type engine struct {
 	active  *layer
 	frozen  *layer        // nil if there is none
 	drained chan struct{} // closed when the frozen layer is in Pebble
-	drains  uint64        // layers frozen so far
+	drains  uint64        // layers and runs sent to Pebble so far
 	ground  *ground
 	above   atomic.Int64 // bytes of the two layers, and of what is gathered
 

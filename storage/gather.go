@@ -19,16 +19,32 @@ import (
 // historyRun holds the history rows of a part of the log.
 type historyRun struct {
 	rows    []byte   // one after another: size of the key, key, value
-	starts  []uint32 // where in rows each begins, as they came until they are sorted
+	starts  []uint32 // where in rows each begins, as they came until they are sorted; see runBytesMax
 	sorting sync.Once
 	to      int64 // the last revision of that part
+}
+
+// runBytesMax is how large a run gets before another one is begun.
+const runBytesMax = 256 << 20
+
+// runsOf makes the rows that go with rows of the log, up to a revision.
+func runsOf(log iter.Seq2[string, []byte], to int64) (runs []*historyRun) {
+	var r *historyRun
+	for key, value := range log {
+		if r == nil || len(r.rows) >= runBytesMax {
+			r = &historyRun{to: to}
+			runs = append(runs, r)
+		}
+		r.add(key, value)
+	}
+	return runs
 }
 
 // add adds the row that goes with a row of the log. All are added before anybody reads.
 func (r *historyRun) add(logKey string, logged []byte) {
 	d := decoder{rest: logged}
 	e := d.eventHead()
-	r.starts = append(r.starts, uint32(len(r.rows))) // a run is of one layer, whose log is larger
+	r.starts = append(r.starts, uint32(len(r.rows)))
 	r.rows = binary.AppendUvarint(r.rows, uint64(historyKeyBytes(e.Key)))
 	r.rows, _ = appendHistoryRow(r.rows, logKey, &e, len(logged))
 }
@@ -157,26 +173,23 @@ func rowsOf(runs []*historyRun) iter.Seq[layerFound] {
 // gatheringFraction says which part of a full layer the rows that are gathered may take.
 const gatheringFraction = 2
 
-// history gives the history rows of a layer to which nobody writes any more, nil if it has none.
-func (l *layer) history() *historyRun {
+// history gives the history rows of a layer to which nobody writes any more.
+func (l *layer) history() []*historyRun {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if len(l.log) == 0 {
-		return nil
-	}
-	r := &historyRun{starts: make([]uint32, 0, len(l.log)), to: l.state.Revision}
-	for _, row := range l.log {
-		r.add(row.key, row.value)
-	}
-	return r
+	return runsOf(func(yield func(string, []byte) bool) {
+		for _, row := range l.log {
+			if !yield(row.key, row.value) {
+				return
+			}
+		}
+	}, l.state.Revision)
 }
 
 // gather puts the rows of a layer, which is in Pebble, to those that wait, and files them when they are many. The caller holds
 // committing.
-func (e *engine) gather(r *historyRun) {
-	if r != nil {
-		e.gathered = append(slices.Clip(e.gathered), r) // views share what was there
-	}
+func (e *engine) gather(runs []*historyRun) {
+	e.gathered = append(slices.Clip(e.gathered), runs...) // views share what was there
 	if e.filed == nil && bytesOf(e.gathered) >= int(e.db.options.MemtableBytes)/gatheringFraction {
 		e.fileLocked()
 	}
@@ -203,7 +216,7 @@ func (e *engine) file(runs []*historyRun, number uint64, filed chan<- struct{}) 
 	e.historyTo.Store(to) // a layer that is drained meanwhile may still say less, which costs a start some work
 	db.committing.Lock()
 	defer db.committing.Unlock()
-	e.filed, e.gathered = nil, e.gathered[len(runs):]
+	e.filed, e.gathered = nil, slices.Clone(e.gathered[len(runs):])
 	e.raiseLocked()
 	close(filed)
 	e.release()
@@ -237,15 +250,12 @@ func (e *engine) loadHistory(p *pinned) error {
 		}
 	}
 	e.historyTo.Store(reach)
-	r := &historyRun{to: p.state.Revision}
 	log := v.Scan(LogBounds(reach + 1))
 	defer log.Close()
-	for log.Next() {
-		r.add(string(log.Key()), log.Value())
-	}
-	if len(r.starts) > 0 {
-		e.gathered = []*historyRun{r}
-	}
+	e.gathered = runsOf(func(yield func(string, []byte) bool) {
+		for log.Next() && yield(bytesString(log.Key()), log.Value()) {
+		}
+	}, p.state.Revision)
 	if err := v.Err(); err != nil {
 		return fmt.Errorf("storage: reading the log: %w", err)
 	}
