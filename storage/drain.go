@@ -109,7 +109,7 @@ func (e *engine) raiseLocked() {
 	}
 }
 
-// writeParts writes what takes so much memory to Pebble, as one step. An error ends the database.
+// writeParts writes parts to Pebble as one step, by the memory that they held as tables or as a batch. An error ends the database.
 func (e *engine) writeParts(parts []part, held int, number uint64) error {
 	if e.db.options.EngineWAL || held < int(e.db.options.MemtableBytes)/ingestFraction {
 		return e.writeRows(parts)

@@ -131,10 +131,12 @@ func (p *pinned) lookUp(key []byte, use func(stored []byte)) (present bool, err 
 			return present, nil
 		}
 	}
-	for _, r := range p.gathered {
-		if stored, present := r.get(key); present {
-			use(stored)
-			return true, nil
+	if key[0] == tableHistory {
+		for _, r := range p.gathered {
+			if stored, present := r.get(key); present {
+				use(stored)
+				return true, nil
+			}
 		}
 	}
 	rows, err := p.ground.lookup(key)

@@ -27,26 +27,24 @@ type historyRun struct {
 // runBytesMax is how large a run gets before another one is begun.
 const runBytesMax = 256 << 20
 
-// runsOf makes the rows that go with rows of the log, up to a revision.
-func runsOf(log iter.Seq2[string, []byte], to int64) (runs []*historyRun) {
+// runsOf makes the rows that go with events, each with the size of its value in the log, up to a revision.
+func runsOf(events iter.Seq2[*Event, int], to int64) (runs []*historyRun) {
 	var r *historyRun
-	for key, value := range log {
+	for e, logBytes := range events {
 		if r == nil || len(r.rows) >= runBytesMax {
 			r = &historyRun{to: to}
 			runs = append(runs, r)
 		}
-		r.add(key, value)
+		r.add(e, logBytes)
 	}
 	return runs
 }
 
-// add adds the row that goes with a row of the log. All are added before anybody reads.
-func (r *historyRun) add(logKey string, logged []byte) {
-	d := decoder{rest: logged}
-	e := d.eventHead()
+// add adds the row that goes with an event. All are added before anybody reads.
+func (r *historyRun) add(e *Event, logBytes int) {
 	r.starts = append(r.starts, uint32(len(r.rows)))
 	r.rows = binary.AppendUvarint(r.rows, uint64(historyKeyBytes(e.Key)))
-	r.rows, _ = appendHistoryRow(r.rows, logKey, &e, len(logged))
+	r.rows, _ = appendHistoryRow(r.rows, e, logBytes)
 }
 
 // sorted gives the rows in the order of their keys.
@@ -177,9 +175,10 @@ const gatheringFraction = 2
 func (l *layer) history() []*historyRun {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return runsOf(func(yield func(string, []byte) bool) {
+	return runsOf(func(yield func(*Event, int) bool) {
+		var e Event
 		for _, row := range l.log {
-			if !yield(row.key, row.value) {
+			if e = loggedHead(row.key, row.value); !yield(&e, len(row.value)) {
 				return
 			}
 		}
@@ -250,10 +249,10 @@ func (e *engine) loadHistory(p *pinned) error {
 		}
 	}
 	e.historyTo.Store(reach)
-	log := v.Scan(LogBounds(reach + 1))
-	defer log.Close()
-	e.gathered = runsOf(func(yield func(string, []byte) bool) {
-		for log.Next() && yield(bytesString(log.Key()), log.Value()) {
+	events := v.Events(reach + 1)
+	defer events.Close()
+	e.gathered = runsOf(func(yield func(*Event, int) bool) {
+		for events.Next() && yield(events.Event(), len(events.rows.Value())) {
 		}
 	}, p.state.Revision)
 	if err := v.Err(); err != nil {

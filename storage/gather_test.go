@@ -2,9 +2,11 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -66,6 +68,41 @@ func TestHistoryIsReadWhileItIsGathered(t *testing.T) {
 		t.Errorf("after a flush the history of %d layers is not in its table", n)
 	}
 	checkHistory(t, v, tl, 0, v.State().Revision, keys)
+}
+
+// TestAStartDoesNotMakeHistoryOfADamagedLog damages a row of the log whose history row a start would make.
+func TestAStartDoesNotMakeHistoryOfADamagedLog(t *testing.T) {
+	fsys := vfs.NewCrashableMem()
+	db := open(t, Options{MemtableBytes: 64 << 10, FS: fsys})
+	var tl timeline
+	b := db.NewBatch()
+	tl.change(newRand(t), b, 1)
+	b.Set(ElementKey(nil, 1, nil), make([]byte, 32<<10)) // the layer is large enough to be tables
+	commit(t, b)
+	e := db.current.Load().engine
+	if err := db.guarded(func() error {
+		db.committing.Lock()
+		defer db.committing.Unlock()
+		return errors.Join(e.freezeLocked(), e.awaitDrained())
+	}); err != nil {
+		t.Fatal(err)
+	}
+	crash := func() error {
+		crashed, err := Open(Options{Dir: "db", FS: fsys.CrashClone(vfs.CrashCloneCfg{}), noTableStats: true})
+		if err == nil {
+			err = crashed.Close()
+		}
+		return err
+	}
+	if err := crash(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(e.pebble.Set(LogKey(nil, tl[0].revision, tl[0].sub), []byte{0xff}, pebble.NoSync), e.pebble.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	if err := crash(); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a start over a damaged log: %v", err)
+	}
 }
 
 // checkBothWays compares scans of the history upwards and downwards, and with single also reads of each row.

@@ -67,16 +67,23 @@ func (b *Batch) versionBytes(key []byte, record *Record) int64 {
 
 // historyOf gives the history row that goes with a row of the log, one that AppendEvent made.
 func (a *arena) historyOf(logKey string, logged []byte) (key string, value []byte) {
-	d := decoder{rest: logged}
-	e := d.eventHead()
-	row, keyEnd := appendHistoryRow(a.take(historyRowBytes(e.Key, len(logged))), logKey, &e, len(logged))
+	e := loggedHead(logKey, logged)
+	row, keyEnd := appendHistoryRow(a.take(historyRowBytes(e.Key, len(logged))), &e, len(logged))
 	return bytesString(row[:keyEnd]), row[keyEnd:]
 }
 
-// appendHistoryRow appends the key, which ends at keyEnd, and the value of the history row that goes with an event in the log.
-func appendHistoryRow(dst []byte, logKey string, e *Event, logBytes int) (row []byte, keyEnd int) {
-	revision, sub, _ := SplitLog(stringBytes(logKey))
-	row = HistoryKey(dst, e.Key, revision, sub)
+// loggedHead is the event of a row of the log that AppendEvent made, without its record.
+func loggedHead(logKey string, logged []byte) Event {
+	d := decoder{rest: logged}
+	e := d.eventHead()
+	e.Revision, e.Sub, _ = SplitLog(stringBytes(logKey))
+	return e
+}
+
+// appendHistoryRow appends the key, which ends at keyEnd, and the value of the history row that goes with an event, whose row in the log has a
+// value of so many bytes.
+func appendHistoryRow(dst []byte, e *Event, logBytes int) (row []byte, keyEnd int) {
+	row = HistoryKey(dst, e.Key, e.Revision, e.Sub)
 	keyEnd = len(row)
 	flags := byte(0)
 	if e.Type == EventDelete {
